@@ -1,0 +1,32 @@
+"""Tells a REVE Chat bot who is logged in to a website.
+
+Reading order: exchange.py is the product; then handover.py (who and what), capture.py, inject.py and
+bridge.py; then mailbox.py, gate.py, sender.py and webhook.py (delivery). asgi.py and wsgi.py only carry
+messages to and from the core.
+"""
+
+from __future__ import annotations
+
+from .asgi import ReveMiddleware
+from .errors import ProfileError, ReveError, SettingsError
+from .routes import disabled, enabled
+from .settings import Bot
+from .visitor import identify, script_tag, sign_out
+from .wsgi import ReveWSGIMiddleware
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bot",
+    "ProfileError",
+    "ReveError",
+    "ReveMiddleware",
+    "ReveWSGIMiddleware",
+    "SettingsError",
+    "__version__",
+    "disabled",
+    "enabled",
+    "identify",
+    "script_tag",
+    "sign_out",
+]

@@ -1,0 +1,126 @@
+"""The two signed cookies: ids (which chat) and mark (what was handed over).
+
+Read from the raw header bytes, by exact name: blanks other than SP and HTAB are part of a name, and a
+name that comes twice counts as none, so that neither a look-alike nor a tossed duplicate is believed
+(THREATS T2, T3). A bad cookie is no cookie.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from itsdangerous import BadData, Signer
+from itsdangerous.encoding import base64_decode, base64_encode
+
+from .mark import Mark
+
+MAX_AGE = 12 * 60 * 60
+"""Seconds from the capture."""
+CLOCK_SKEW = 60
+"""Seconds by which two machines' clocks may differ."""
+LONGEST_VALUE = 4096
+"""Bytes; browsers keep no longer cookie (RFC 6265 §6.1)."""
+
+MICRO = 1_000_000
+
+
+class Ids(NamedTuple):
+    """Which chat of which bot, and when the browser said so."""
+
+    chatbot_id: str
+    session_id: str
+    captured: int
+    """Microseconds since the epoch."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.chatbot_id, self.session_id
+
+
+class Cookies:
+    """Reads and writes both cookies."""
+
+    def __init__(self, base: str, secrets: Sequence[str], *, dev: bool) -> None:
+        """`base`: the name without its prefix; `secrets`: newest first."""
+        prefix = "" if dev else "__Host-"
+        self.ids_name = f"{prefix}{base}".encode()
+        self.mark_name = f"{prefix}{base}-mark".encode()
+        self._attributes = b"; Path=/; HttpOnly; SameSite=Lax" + (b"" if dev else b"; Secure")
+        oldest_first = list(reversed(secrets))  # the order itsdangerous asks for: it signs with the last
+        self._ids = self._signer(oldest_first, b"reve-middleware ids cookie")
+        self._mark = self._signer(oldest_first, b"reve-middleware mark cookie")
+
+    @staticmethod
+    def _signer(secrets: list[str], salt: bytes) -> Signer:
+        return Signer(secrets, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256)
+
+    def ids(self, headers: Iterable[bytes], now: int) -> Ids | None:
+        """The chat in the `Cookie` header values, if it is genuine and not older than 12 h."""
+        payload = self._unsign(self._ids, find(headers, self.ids_name))
+        if payload is None:
+            return None
+        try:
+            chatbot_id, session_id, captured = json.loads(base64_decode(payload))
+        except (ValueError, BadData):
+            return None
+        if not (isinstance(chatbot_id, str) and isinstance(session_id, str) and isinstance(captured, int)):
+            return None
+        if not -CLOCK_SKEW * MICRO <= now - captured <= MAX_AGE * MICRO:
+            return None
+        return Ids(chatbot_id, session_id, captured)
+
+    def mark(self, headers: Iterable[bytes]) -> Mark | None:
+        """The mark in the `Cookie` header values, if it is genuine."""
+        payload = self._unsign(self._mark, find(headers, self.mark_name))
+        if payload is None:
+            return None
+        try:
+            session, who, version, profile, at = payload.decode("ascii").split(".")
+            return Mark(session, who, version, profile, int(at))
+        except ValueError:
+            return None
+
+    def write_ids(self, ids: Ids) -> bytes:
+        """The `Set-Cookie` value that keeps `ids`."""
+        payload = base64_encode(json.dumps(ids, separators=(",", ":")))
+        return self._set(self.ids_name, self._ids.sign(payload), MAX_AGE)
+
+    def write_mark(self, mark: Mark, ids: Ids, now: int) -> bytes:
+        """The `Set-Cookie` value that keeps `mark` for as long as `ids` lives."""
+        payload = ".".join((mark.session, mark.who, mark.version, mark.profile, str(mark.at)))
+        left = MAX_AGE - max(0, now - ids.captured) // MICRO
+        return self._set(self.mark_name, self._mark.sign(payload), left)
+
+    def drop(self) -> list[bytes]:
+        """The `Set-Cookie` values that delete both cookies."""
+        return [self._set(self.ids_name, b"", 0), self._set(self.mark_name, b"", 0)]
+
+    def _set(self, name: bytes, value: bytes, seconds: int) -> bytes:
+        return b"%b=%b; Max-Age=%d%b" % (name, value, seconds, self._attributes)
+
+    @staticmethod
+    def _unsign(signer: Signer, value: bytes | None) -> bytes | None:
+        if not value or len(value) > LONGEST_VALUE:
+            return None
+        try:
+            return signer.unsign(value)
+        except BadData:
+            return None
+
+
+def find(headers: Iterable[bytes], name: bytes) -> bytes | None:
+    """The value of the one cookie called exactly `name`; None where there is none or more than one."""
+    found: bytes | None = None
+    for header in headers:
+        if name not in header:
+            continue
+        for pair in header.split(b";"):
+            key, equals, value = pair.strip(b" \t").partition(b"=")
+            if key == name and equals:
+                if found is not None:
+                    return None
+                found = value
+    return found

@@ -1,0 +1,96 @@
+"""What a page's own Content-Security-Policy allows our tag (CSP Level 3, §6.7).
+
+Only enforced policies count, and all of them must agree. Nothing in here ever changes a policy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+NONCE = re.compile(r"'nonce-([A-Za-z0-9+/_-]+={0,2})'", re.IGNORECASE)
+HOST_SOURCE = re.compile(
+    r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?(?P<host>\*|(?:\*\.)?[a-z0-9_.-]+|\[[0-9a-f:.]+\])"
+    r"(?::(?P<port>\d+|\*))?(?P<path>/[^?#]*)?",
+    re.IGNORECASE,
+)
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Permission(NamedTuple):
+    """What the policies say."""
+
+    allowed: bool
+    nonce: str | None = None
+    """To be put on the tag."""
+    advice: str = ""
+    """What to add to the policy, where it is not allowed."""
+
+
+def permission(policies: Iterable[str], origins: Sequence[str], script_path: str, post_path: str) -> Permission:
+    """May a page load our script and send our POST? `origins` (scheme://host[:port]): the page's own;
+    two where a proxy may have ended TLS before us."""
+    parsed = [_directives(one) for header in policies for one in header.split(",")]
+    scripts = [_first(one, "script-src-elem", "script-src", "default-src") for one in parsed]
+    posts = [_first(one, "connect-src", "default-src") for one in parsed]
+    if not all(post is None or _allows(post, origins, post_path) for post in posts):
+        return Permission(False, advice="connect-src 'self'")
+    limits = [sources for sources in scripts if sources is not None]
+    nonces = [nonce for sources in limits for source in sources for nonce in NONCE.findall(source)]
+    for nonce in (None, *nonces):
+        if all(_may_run(sources, origins, script_path, nonce) for sources in limits):
+            return Permission(True, nonce)
+    return Permission(False, advice="script-src 'self', or a nonce")
+
+
+def _directives(policy: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for directive in policy.split(";"):
+        name, *sources = directive.split() or [""]
+        found.setdefault(name.lower(), sources)
+    return found
+
+
+def _first(policy: dict[str, list[str]], *names: str) -> list[str] | None:
+    return next((policy[name] for name in names if name in policy), None)
+
+
+def _may_run(sources: list[str], origins: Sequence[str], path: str, nonce: str | None) -> bool:
+    if nonce is not None and any(nonce in NONCE.findall(source) for source in sources):
+        return True
+    if any(source.lower() == "'strict-dynamic'" for source in sources):
+        return False  # then neither hosts nor 'self' count
+    return _allows(sources, origins, path)
+
+
+def _allows(sources: list[str], origins: Sequence[str], path: str) -> bool:
+    return any(_matches(source.lower(), source, origin, path) for source in sources for origin in origins)
+
+
+def _matches(source: str, written: str, origin: str, path: str) -> bool:
+    ours = urlsplit(origin)
+    if source in ("'self'", "*"):
+        return True
+    if source.endswith(":"):
+        return source == f"{ours.scheme}:" or (source == "http:" and ours.scheme == "https")
+    match = HOST_SOURCE.fullmatch(source)
+    if match is None:
+        return False
+    scheme, host, port = match["scheme"] or ours.scheme, match["host"], match["port"]
+    if scheme != ours.scheme and not (scheme == "http" and ours.scheme == "https"):
+        return False
+    own_host = (ours.hostname or "").lower()
+    if host.startswith("*."):
+        if not own_host.endswith(host[1:]):
+            return False
+    elif host not in ("*", own_host, f"[{own_host}]"):
+        return False
+    own_port = ours.port or DEFAULT_PORTS.get(ours.scheme)
+    if port != "*" and (int(port) if port else DEFAULT_PORTS.get(ours.scheme)) != own_port:
+        return False
+    wanted = (HOST_SOURCE.fullmatch(written) or match)["path"]  # paths keep their case
+    if wanted is None or wanted == "/":
+        return True
+    return path.startswith(wanted) if wanted.endswith("/") else path == wanted

@@ -1,0 +1,323 @@
+"""One life of the sender's thread: claim a letter, attempt it, settle it.
+
+Decisions are elsewhere (mailbox.py: which letter; gate.py: may we, and when; webhook.py: what came of it);
+here they meet the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .bearer import CurrentToken
+from .gate import HELD_FOR_CONFIGURATION, HELD_FOR_TOKEN, Gate, wait_for
+from .mailbox import Letter, Mailbox
+from .push import Push
+from .threads import DaemonThreads, run_in
+
+if TYPE_CHECKING:
+    from .settings import Settings
+    from .webhook import Clients, Outcome
+
+log = logging.getLogger("reve_middleware")
+
+TOO_OLD = 600.0
+"""Seconds after which a push is given up; while its bot is held, age does not count."""
+TOO_OLD_EVEN_IF_HELD = 7200.0
+IDLE_SECONDS = 60.0
+"""Seconds after which a thread with nothing to do ends."""
+SWEEP_SECONDS = 30.0
+"""Seconds between two looks for letters that are too old."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What `on_result=` is told about one attempt; nothing personal."""
+
+    chatbot_id: str
+    outcome: str
+    """"delivered", "again", "held" or "dropped"."""
+    reason: str
+    """A code: "status_204", "status_503", "timeout", "network", "tls", "expired", "superseded" …"""
+    attempt: int
+    """Counted from 1."""
+    seconds: float
+    """How long the attempt took."""
+
+
+class Owner(Protocol):
+    """What a run shares with the lives before and after it."""
+
+    mailbox: Mailbox
+    gates: dict[str, Gate]
+    attempts: Counter[str]
+
+    def may_end(self, run: Run) -> bool:
+        """Is there nothing left to do? Then a new push starts a new run."""
+        ...
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that resolves names in a thread of ours: during `atexit` executors are gone,
+    and no thread can be started."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resolvers = DaemonThreads("reve-middleware-dns", 4)
+        self.resolvers.prepare()
+
+    async def getaddrinfo(
+        self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> Any:
+        return await run_in(self.resolvers, socket.getaddrinfo, host, port, family, type, proto, flags)
+
+
+class Run:
+    """One life of the thread."""
+
+    def __init__(self, owner: Owner, settings: Settings, clock: Callable[[], float]) -> None:
+        self._owner = owner
+        self._settings = settings
+        self._clock = clock
+        self._mailbox = owner.mailbox
+        self._gates = owner.gates
+        self._loop = _Loop()
+        self._wanted = asyncio.Event()
+        self._closing_until: float | None = None
+        self._left_behind = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._tokens = {bot.chatbot_id: CurrentToken(bot.token) for bot in settings.bots}
+        self._thread = threading.Thread(target=self._work, name="reve-middleware", daemon=True)
+        self._callbacks: list[Callable[[], Any]] = []
+        self._callbacks_lock = threading.Lock()
+        self.ended = threading.Event()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def discard(self) -> None:
+        """It never started."""
+        self._loop.close()
+
+    def wake(self) -> bool:
+        """There is something new; False where this run has ended."""
+        try:
+            self._loop.call_soon_threadsafe(self._wanted.set)
+        except RuntimeError:
+            return False
+        return not self.ended.is_set()
+
+    def close(self, seconds: float) -> None:
+        self._closing_until = self._clock() + seconds
+        self.wake()
+
+    def when_ended(self, callback: Callable[[], Any]) -> None:
+        with self._callbacks_lock:
+            if not self.ended.is_set():
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    # In the thread -----------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            from .webhook import Clients, keep_quiet  # httpx is imported when it is first needed
+
+            keep_quiet()
+            self._loop.run_until_complete(self._main(Clients(self._settings.client)))
+        except Exception as error:  # a fault of ours: say so, in a word, and be ready to start again
+            log.error("the sender failed with %s", type(error).__name__, extra={"reve": "sender_failed"})
+        finally:
+            with self._callbacks_lock:
+                self.ended.set()
+                callbacks, self._callbacks = self._callbacks, []
+            self._loop.close()
+            for callback in callbacks:
+                try:
+                    callback()
+                except RuntimeError:  # the loop that waited is gone
+                    continue
+
+    async def _main(self, clients: Clients) -> None:
+        swept = self._clock()
+        while True:
+            now = self._clock()
+            until = self._closing_until
+            if now - swept >= SWEEP_SECONDS:
+                swept = now
+                self._sweep(now)
+            while len(self._tasks) < self._settings.concurrency:
+                letter = self._mailbox.claim(now, partial(self._may_try, now), hurry=until is not None)
+                if letter is None:
+                    break
+                self._gates[letter.push.chatbot_id].started()
+                task = self._loop.create_task(self._carry(letter, clients))
+                self._tasks.add(task)
+                task.add_done_callback(self._finished)
+            if until is not None and (not self._tasks or now >= until):
+                break
+            if not await self._wait(now) and not self._tasks and self._owner.may_end(self):
+                break
+        unfinished = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+        await clients.close()
+        if self._closing_until is not None:
+            left = self._left_behind + self._mailbox.sizes()[0]
+            if left:
+                log.warning("%d pushes were not delivered before the end", left, extra={"reve": "left_behind"})
+
+    async def _wait(self, now: float) -> bool:
+        """Until there is something to do, or it is time to look again; False where nothing came."""
+        until = now + IDLE_SECONDS
+        if self._closing_until is not None:
+            until = min(until, self._closing_until)
+        elif len(self._tasks) < self._settings.concurrency:
+            until = min(until, self._next_time(now, until))
+        try:
+            async with asyncio.timeout(max(0.0, until - now)):
+                await self._wanted.wait()
+        except TimeoutError:
+            return until - now < IDLE_SECONDS
+        self._wanted.clear()
+        return True
+
+    def _may_try(self, now: float, bot: str) -> bool:
+        return self._gates[bot].may_try(now)
+
+    def _next_time(self, now: float, latest: float) -> float:
+        """When the next letter may go, at the earliest."""
+        due = self._mailbox.next_due(partial(self._may_try, now))
+        times = [latest] if due is None else [latest, due]
+        waiting = self._mailbox.bots_waiting()
+        times += [at for at in (self._gates[bot].opens_at() for bot in waiting) if at is not None and at > now]
+        if waiting:
+            times.append(now + SWEEP_SECONDS)
+        return min(times)
+
+    async def _carry(self, letter: Letter, clients: Clients) -> None:
+        """One letter, from the claim to the verdict."""
+        from .webhook import Outcome
+
+        began = self._clock()
+        push = letter.push
+        try:
+            if self._too_old(letter, began):
+                self._gates[push.chatbot_id].abandoned()
+                self._mailbox.give_up(letter, "expired", began, offer_again=True)
+                self._tell(push, "dropped", "expired", letter.attempts, 0.0)
+                return
+            outcome = await self._attempt(letter, clients)
+        except asyncio.CancelledError:
+            self._gates[push.chatbot_id].abandoned()
+            self._leave_behind(letter)
+            raise
+        except Exception:
+            outcome = Outcome("again", "failed")
+        self._settle(letter, outcome, self._clock() - began)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._wanted.set()
+
+    async def _attempt(self, letter: Letter, clients: Clients) -> Outcome:
+        from .webhook import Outcome, attempt
+
+        letter.attempts += 1
+        push = letter.push
+        bot = self._settings.bot(push.chatbot_id)
+        token = self._tokens[push.chatbot_id]
+        client = clients.take()
+        try:
+            for second_try in (False, True):
+                value = await token.value(self._loop.resolvers)
+                if value is None:
+                    return Outcome("token", "no_token")
+                outcome = await attempt(client, bot, push.endpoint, push.body, value, self._settings.timeout)
+                if outcome.kind != "token" or not token.refused(value) or second_try:
+                    break
+            return outcome
+        finally:
+            clients.give_back(client)
+
+    def _settle(self, letter: Letter, outcome: Outcome, seconds: float) -> None:
+        now = self._clock()
+        push, gate = letter.push, self._gates[letter.push.chatbot_id]
+        self._owner.attempts[outcome.reason] += 1
+        said = "dropped"
+        if outcome.kind == "delivered":
+            self._note_open(push, gate.succeeded(now))
+            self._mailbox.done(letter)
+            said = "delivered"
+        elif outcome.kind == "refused":
+            self._note_open(push, gate.succeeded(now))
+            self._mailbox.give_up(letter, outcome.reason, now, offer_again=False)
+            log.error(
+                "bot %s refused a push (%s); it is dropped", push.chatbot_id, outcome.reason, extra=_code(outcome)
+            )
+        elif outcome.kind == "again":
+            chance = random.random()  # noqa: S311
+            if gate.failed(now, outcome.retry_after, chance):
+                log.warning(
+                    "bot %s is not reached (%s); pushes wait", push.chatbot_id, outcome.reason, extra=_code(outcome)
+                )
+            wait = wait_for(letter.attempts, outcome.retry_after, chance)
+            said = "again" if self._keep(letter, now + wait, now) else "dropped"
+        else:
+            token = outcome.kind == "token"
+            if gate.hold(now, *((HELD_FOR_TOKEN, "token") if token else (HELD_FOR_CONFIGURATION, "configuration"))):
+                log.error(HELD[token], push.chatbot_id, outcome.reason, extra=_code(outcome))
+            said = "held" if self._keep(letter, now, now) else "dropped"
+        self._tell(push, said, outcome.reason, letter.attempts, seconds)
+
+    def _keep(self, letter: Letter, due: float, now: float) -> bool:
+        """For another attempt, unless there is no time left for one."""
+        if self._closing_until is not None:
+            self._leave_behind(letter)
+            return False
+        return self._mailbox.again(letter, due, now)
+
+    def _leave_behind(self, letter: Letter) -> None:
+        self._left_behind += 1
+        self._mailbox.give_up(letter, "closed", self._clock(), offer_again=True)
+
+    def _too_old(self, letter: Letter, now: float) -> bool:
+        age = now - letter.offered
+        held = self._gates[letter.push.chatbot_id].held(now) - letter.held_before
+        return age > TOO_OLD_EVEN_IF_HELD or age - held > TOO_OLD
+
+    def _sweep(self, now: float) -> None:
+        for letter in self._mailbox.give_up_waiting(lambda letter: self._too_old(letter, now), now):
+            self._tell(letter.push, "dropped", "expired", letter.attempts, 0.0)
+
+    def _note_open(self, push: Push, opened: bool) -> None:
+        if opened:
+            log.warning("bot %s is reached again", push.chatbot_id, extra={"reve": "reached_again"})
+
+    def _tell(self, push: Push, outcome: str, reason: str, attempt: int, seconds: float) -> None:
+        log.debug("push to %s: %s (%s)", push.chatbot_id, outcome, reason, extra={"reve": reason})
+        if self._settings.on_result is not None:
+            try:
+                self._settings.on_result(Result(push.chatbot_id, outcome, reason, attempt, seconds))
+            except Exception as error:
+                log.error("on_result raised %s", type(error).__name__, extra={"reve": "on_result_raised"})
+
+
+HELD = {
+    True: "bot %s does not accept the token (%s); its pushes wait, and it is probed once a minute",
+    False: "bot %s: the webhook link does not work (%s); its pushes wait, and it is probed every 5 minutes",
+}
+
+
+def _code(outcome: Outcome) -> dict[str, str]:
+    return {"reve": outcome.reason}

@@ -1,0 +1,218 @@
+"""One request and its response, in the order of the flow.
+
+    is it ours?  ── bridge ─▶ the script
+                 ── session ─▶ capture: same origin, ids, who is it?, push, cookies
+    its response ── visitor: who, what, push, mark
+                 ── page: the tag
+
+Generators: they yield verbs (messages.py), a shell carries them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any, NamedTuple
+
+from . import bridge, capture, csp, inject
+from .capture import Refusal
+from .cookie import Ids
+from .handover import DECLINED, UNKNOWN, Memory, Verdict, hand_over, sign_out_push
+from .messages import (
+    NO_ANSWER,
+    Answer,
+    Ask,
+    BodyFault,
+    Discard,
+    Header,
+    Headers,
+    LookedUp,
+    LookUp,
+    Note,
+    Offer,
+    ReadBody,
+    Request,
+    Start,
+    Verb,
+    values,
+)
+from .settings import Settings
+from .visitor import Visit
+
+NEVER_ASKED = frozenset({b"image", b"style", b"script", b"font", b"audio", b"video", b"track", b"manifest", b"worker"})
+"""What `Sec-Fetch-Dest` says of requests whose visitor is not asked about."""
+
+
+class Core:
+    """The settings, and what of them does not depend on the request."""
+
+    def __init__(self, settings: Settings, memory: Memory) -> None:
+        self.settings = settings
+        self.memory = memory
+        self.bridge_path = f"{settings.path}/bridge.js"
+        self.session_path = f"{settings.path}/session"
+
+    # The page's tag ----------------------------------------------------------------------------
+
+    def tag(self, mount: str, nonce: str | None = None) -> str:
+        return bridge.tag(self.settings, mount, nonce)
+
+    # Capture -----------------------------------------------------------------------------------
+
+    def session(self, request: Request, now: int) -> Generator[Verb, Any, Answer]:
+        """The answer to a request for the capture path; `now` in microseconds since the epoch."""
+        settings = self.settings
+        refusal = capture.refusal_of_head(request, settings)
+        if refusal is not None:
+            if refusal.reason == "plain_http":
+                yield Note("plain_http")
+            return capture.refuse(refusal.reason)
+        if request.method == "DELETE":
+            return (yield from self._forget(request, now))
+        body = yield ReadBody(capture.LARGEST_BODY, capture.READ_SECONDS)
+        if isinstance(body, BodyFault):
+            return capture.refuse(capture.BODY_FAULTS[body.status])
+        captured = capture.read_ids(body, settings)
+        if isinstance(captured, Refusal):
+            return capture.refuse(captured.reason)
+        ids = Ids(captured.chatbot_id, captured.session_id, now)
+        return (yield from self._captured(request, ids, now))
+
+    def _captured(self, request: Request, ids: Ids, now: int) -> Generator[Verb, Any, Answer]:
+        settings = self.settings
+        mark = settings.cookies.mark(request.values(b"cookie"))
+
+        def inquiry(visit: Visit) -> Generator[Verb, Any, Verdict]:
+            return hand_over(settings, self.memory, ids, mark, visit, now, capture=True)
+
+        found: Verdict | None
+        set_cookies: list[bytes] = []
+        if settings.subrequest is None:
+            found = yield from inquiry(Visit())
+        else:
+            looked_up: LookedUp = yield LookUp(settings.subrequest, capture.LOOK_UP_SECONDS, inquiry)
+            found, set_cookies = looked_up
+        if found is None:
+            found = UNKNOWN if settings.consent is None else DECLINED
+        if found.status == "declined":
+            return capture.answer("declined", [])
+        if found.status == "signed_out":
+            return capture.answer("anonymous", [])
+        cookies = [settings.cookies.write_ids(ids)]
+        if found.mark is not None:
+            cookies.append(settings.cookies.write_mark(found.mark, ids, now))
+        if found.status in ("anonymous", "unknown"):
+            return capture.answer("anonymous", cookies)
+        return capture.answer(found.status, set_cookies + cookies)
+
+    def _forget(self, request: Request, now: int) -> Generator[Verb, Any, Answer]:
+        ids = self.settings.cookies.ids(request.values(b"cookie"), now)
+        if ids is not None:
+            yield Discard(ids.key)
+        return capture.answer("forgotten", self.settings.cookies.drop())
+
+    # Any other response ------------------------------------------------------------------------
+
+    def response(self, request: Request, start: Start, visit: Visit, now: int) -> Generator[Verb, Any, Outgoing]:
+        """What becomes of a response whose head is about to be sent."""
+        settings = self.settings
+        enabled = visit.enabled
+        if enabled is None:
+            enabled = settings.routes.allow(request.path)
+        headers = start.headers
+        ids = settings.cookies.ids(request.values(b"cookie"), now)
+        if ids is not None and settings.has_bot(ids.chatbot_id):
+            cookies = yield from self._visitor(request, start, visit, ids, now, enabled)
+            if cookies:
+                headers = as_private(headers) + cookies
+        tag = None
+        if enabled and settings.inject:
+            tag = yield from self._tag_of_page(request, start)
+        return Outgoing(headers, tag)
+
+    def _visitor(
+        self, request: Request, start: Start, visit: Visit, ids: Ids, now: int, enabled: bool
+    ) -> Generator[Verb, Any, list[Header]]:
+        settings = self.settings
+        if visit.signed_out or (settings.logout_routes and settings.logout_routes.match(request.path)):
+            yield Discard(ids.key)
+            consented = yield from self._consented()
+            push = sign_out_push(settings, ids, now) if consented else None
+            if push is not None:
+                yield Offer(push)
+            return _set_cookies(settings.cookies.drop())
+        if not enabled or is_shared(start.headers) or request.one(b"sec-fetch-dest") in NEVER_ASKED:
+            return []
+        mark = settings.cookies.mark(request.values(b"cookie"))
+        verdict = yield from hand_over(settings, self.memory, ids, mark, visit, now, capture=False)
+        if verdict.status in ("another", "declined"):
+            yield Discard(ids.key)
+            return _set_cookies(settings.cookies.drop())
+        if verdict.mark is None or verdict.mark == mark:
+            return []
+        return _set_cookies([settings.cookies.write_mark(verdict.mark, ids, now)])
+
+    def _consented(self) -> Generator[Verb, Any, bool]:
+        if self.settings.consent is None:
+            return True
+        answer = yield Ask("consent")
+        return answer is not NO_ANSWER and bool(answer)
+
+    def _tag_of_page(self, request: Request, start: Start) -> Generator[Verb, Any, bytes | None]:
+        reason = inject.reason_against(request, start.status, start.headers)
+        if reason is not None:
+            if reason == "encoded":
+                yield Note("encoded")
+            return None
+        nonce = None
+        policies = values(start.headers, b"content-security-policy")
+        if policies:
+            script_path = bridge.url(self.settings, request.mount).partition("?")[0]
+            post_path = script_path.removesuffix("bridge.js") + "session"
+            permission = csp.permission(
+                [policy.decode("latin-1") for policy in policies], origins_of(request), script_path, post_path
+            )
+            if not permission.allowed:
+                yield Note("policy", permission.advice)
+                return None
+            nonce = permission.nonce
+        return self.tag(request.mount, nonce).encode()
+
+
+class Outgoing(NamedTuple):
+    """A response's headers, and the tag for its page if it may be one."""
+
+    headers: Headers
+    tag: bytes | None
+
+
+def origins_of(request: Request) -> list[str]:
+    """The page's own origin; where we are reached by http, a proxy may have ended TLS before us."""
+    host = (request.one(b"host") or b"").decode("latin-1")
+    return [f"{scheme}://{host}" for scheme in ({"http": ("http", "https")}.get(request.scheme, (request.scheme,)))]
+
+
+def is_shared(headers: Headers) -> bool:
+    """Does the response declare that a shared cache may keep it (RFC 9111 §5.2.2)?"""
+    return any(
+        name == "public" or name.startswith("s-maxage") for name in _directives(values(headers, b"cache-control"))
+    )
+
+
+def as_private(headers: Headers) -> Headers:
+    """The headers of a response that sets a cookie for one visitor: no shared cache may keep it."""
+    directives = _directives(values(headers, b"cache-control"))
+    if "private" in directives or "no-store" in directives:
+        return list(headers)
+    if not directives:
+        return [*headers, (b"cache-control", b"private")]
+    kept = [one for one in directives if one != "public" and not one.startswith("s-maxage")]
+    others = [(name, value) for name, value in headers if name.lower() != b"cache-control"]
+    return [*others, (b"cache-control", ", ".join([*kept, "private"]).encode("latin-1"))]
+
+
+def _directives(fields: Sequence[bytes]) -> list[str]:
+    return [one.strip().lower() for field in fields for one in field.decode("latin-1").split(",") if one.strip()]
+
+
+def _set_cookies(cookies: list[bytes]) -> list[Header]:
+    return [(b"set-cookie", value) for value in cookies]

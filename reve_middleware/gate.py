@@ -1,0 +1,121 @@
+"""A bot's history of outcomes: may we try, and when.
+
+Pure: time (seconds of one monotonic clock) and randomness (0 ≤ x < 1) are passed in.
+
+    open    ── five failures in a row, or the server asks for a pause ──▶ closed
+    open    ── 401/403, 3xx, 410, TLS ──▶ held (loudly; age does not count meanwhile)
+    closed, held ── the wait is over: one probe ──▶ open, at first for 1, then 2, 4, 8 at once
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+FAILURES_THAT_CLOSE = 5
+FIRST_WAIT = 1.0
+"""Seconds; doubles with each failure."""
+LONGEST_WAIT = 60.0
+LONGEST_RETRY_AFTER = 300.0
+"""Seconds for which a server's Retry-After is believed."""
+RETRY_AFTER_JITTER = 0.1
+HELD_FOR_TOKEN = 60.0
+"""Seconds between two probes with a token that is refused."""
+HELD_FOR_CONFIGURATION = 300.0
+"""Seconds between two probes of a link that is wrong: redirects, 410, TLS."""
+RAMP_UNTIL = 8
+"""From so many at once on, only the sender's own limit counts."""
+
+UNLIMITED: Final = 1 << 30
+
+
+def back_off(failures: int, chance: float) -> float:
+    """Seconds to wait after so many failures: full jitter, doubling from 1 s to 60 s."""
+    return chance * min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(failures - 1, 16))
+
+
+def wait_for(failures: int, retry_after: float | None, chance: float) -> float:
+    """Seconds to wait: the back-off, or what the server asks for if that is more, and a little."""
+    wait = back_off(failures, chance)
+    if retry_after is None:
+        return wait
+    return max(wait, min(retry_after, LONGEST_RETRY_AFTER)) * (1 + RETRY_AFTER_JITTER * chance)
+
+
+class Gate:
+    """May this bot be tried? One per bot."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._in_flight = 0
+        self._at_once = UNLIMITED
+        self._shut_until: float | None = None
+        self._held_since: float | None = None
+        self._held_before = 0.0
+        self.reason = ""
+        """Why it is not open: "overload", "token", "configuration"; empty while it is open."""
+
+    def may_try(self, now: float) -> bool:
+        if self._shut_until is not None:
+            return now >= self._shut_until and self._in_flight == 0
+        return self._in_flight < self._at_once
+
+    def opens_at(self) -> float | None:
+        """When the next probe may go; None while it is open or the probe is under way."""
+        return self._shut_until if self._in_flight == 0 else None
+
+    def started(self) -> None:
+        """An attempt begins."""
+        self._in_flight += 1
+
+    def succeeded(self, now: float) -> bool:
+        """An attempt ended well, or was answered in a way that is about that one push alone.
+        Returns True where this opened the gate."""
+        self._in_flight -= 1
+        self._failures = 0
+        self._end_hold(now)
+        opened = self._shut_until is not None
+        if opened:
+            self._shut_until = None
+            self.reason = ""
+        elif self._at_once < UNLIMITED:
+            self._at_once = self._at_once * 2 if self._at_once < RAMP_UNTIL else UNLIMITED
+        return opened
+
+    def failed(self, now: float, retry_after: float | None, chance: float) -> bool:
+        """An attempt found no server, or an overloaded one. Returns True where this closed the gate."""
+        self._in_flight -= 1
+        self._failures += 1
+        self._end_hold(now)
+        was_open = self._shut_until is None
+        ramping = self._at_once < UNLIMITED
+        if self._failures >= FAILURES_THAT_CLOSE or ramping or retry_after is not None:
+            self._shut(now + wait_for(self._failures, retry_after, chance), "overload")
+            return was_open
+        return False
+
+    def hold(self, now: float, seconds: float, reason: str) -> bool:
+        """The token or the configuration is wrong. Returns True where that is new."""
+        self._in_flight -= 1
+        new = self.reason != reason
+        if self._held_since is None:
+            self._held_since = now
+        self._shut(now + seconds, reason)
+        return new
+
+    def abandoned(self) -> None:
+        """An attempt was broken off by us: it says nothing about the bot."""
+        self._in_flight -= 1
+
+    def held(self, now: float) -> float:
+        """Seconds for which this bot has been held by a wrong token or configuration, in all."""
+        since = self._held_since
+        return self._held_before + (now - since if since is not None else 0.0)
+
+    def _shut(self, until: float, reason: str) -> None:
+        self._shut_until = until
+        self._at_once = 1
+        self.reason = reason
+
+    def _end_hold(self, now: float) -> None:
+        self._held_before = self.held(now)
+        self._held_since = None

@@ -1,0 +1,211 @@
+"""Who and what against the mark: push, keep quiet, or let the chat go.
+
+Contract §5. Asked in this order, and no further than needed: consent, who, what.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .cookie import Ids
+from .errors import ProfileError
+from .mark import Mark
+from .messages import NO_ANSWER, Ask, Note, Offer, Offered, Verb
+from .push import Push, encode_body, encode_profile, fields_of, printable
+from .visitor import UNSAID, Visit
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+WHO_FIELDS = ("id", "email", "phone")
+"""Where a profile says who it is, the first there is."""
+CHANGES_IN_A_ROW = 6
+"""So many hand-overs in a row that differ in one field, with no quiet response between them, are not edits."""
+REMEMBERED_CHATS = 10_000
+
+
+class Verdict(NamedTuple):
+    """What is to become of the chat."""
+
+    status: str
+    """"queued", "current", "anonymous", "busy", "declined", "unknown", "another", "signed_out"."""
+    mark: Mark | None = None
+    """Set on the response, where it is to be set."""
+
+
+ANONYMOUS = Verdict("anonymous")
+UNKNOWN = Verdict("unknown")
+DECLINED = Verdict("declined")
+ANOTHER = Verdict("another")
+
+
+def hand_over(
+    settings: Settings, memory: Memory, ids: Ids, mark: Mark | None, visit: Visit, now: int, *, capture: bool
+) -> Generator[Verb, Any, Verdict]:
+    """Look at the visitor of one response, or of one capture, and say what becomes of the chat."""
+    if settings.consent is not None:
+        consent = yield Ask("consent")
+        if consent is NO_ANSWER:
+            return DECLINED if capture else UNKNOWN
+        if not consent:
+            return DECLINED
+
+    hasher = settings.hasher
+    if mark is not None and not hasher.same(mark.session, "session", "\0".join(ids.key)):
+        mark = None
+
+    profile = visit.profile
+    who = version = None
+    if settings.identity is not None:
+        answer = yield Ask("identity")
+        if answer is NO_ANSWER or answer is None:
+            if profile is UNSAID or profile is None:
+                return ANONYMOUS if answer is None else UNKNOWN
+        else:
+            try:
+                who, version = read_identity(answer)
+            except ProfileError as error:
+                yield Note("identity", str(error))
+                return UNKNOWN
+
+    lost = memory.is_lost(ids.key)
+    if profile is UNSAID:
+        same_who = mark is not None and who is not None and hasher.same(mark.who, "who", who)
+        if mark is not None and who is not None and not same_who and not capture:
+            return ANOTHER
+        if same_who and version is not None and not lost and hasher.same(mark.version, "version", version):  # type: ignore[union-attr]
+            memory.quiet(ids.key)
+            return Verdict("current", mark)
+        if settings.profile is None:
+            return UNKNOWN
+        profile = yield Ask("profile")
+        if profile is NO_ANSWER:
+            return UNKNOWN
+    if profile is None:
+        return ANONYMOUS
+
+    try:
+        data = encode_profile(profile)
+        who = who or who_of(profile)
+        body = encode_body(settings.payload, ids.chatbot_id, ids.session_id, data)
+    except ProfileError as error:
+        yield Note("profile", str(error))
+        return UNKNOWN
+    if who is None:
+        yield Note("no_identity")
+        return UNKNOWN
+
+    if mark is not None and not hasher.same(mark.who, "who", who):
+        if not capture:
+            return ANOTHER
+        mark = None
+    fresh = Mark(
+        session=hasher.digest("session", "\0".join(ids.key)),
+        who=hasher.digest("who", who),
+        version=hasher.digest("version", version) if version is not None else "",
+        profile=hasher.digest("profile", data),
+        at=now,
+    )
+    if mark is not None and not lost and hasher.same(mark.profile, "profile", data):
+        memory.quiet(ids.key)
+        return Verdict("current", fresh._replace(at=mark.at))
+
+    offered: Offered = yield Offer(
+        Push(
+            chatbot_id=ids.chatbot_id,
+            session_id=ids.session_id,
+            endpoint=settings.bot(ids.chatbot_id).endpoint,
+            body=body,
+            visitor=fresh.who,
+            transition=f"{mark.at if mark else 0}.{fresh.who}.{fresh.profile}",
+            captured=ids.captured,
+            at=now,
+            urgent=capture,
+        )
+    )
+    if offered.status not in ("queued", "current"):
+        return Verdict(offered.status)
+    if offered.status == "queued" and mark is not None:
+        restless = memory.changed(ids.key, fields_of(data))
+        if restless is not None:
+            yield Note("restless", printable(restless))
+    return Verdict(offered.status, fresh._replace(at=offered.at))
+
+
+def sign_out_push(settings: Settings, ids: Ids, now: int) -> Push | None:
+    """The push that tells the bot the visitor is gone, if the bot has an endpoint for that."""
+    endpoint = settings.bot(ids.chatbot_id).logout_endpoint
+    if endpoint is None:
+        return None
+    try:
+        body = encode_body(settings.payload, ids.chatbot_id, ids.session_id, b"{}")
+    except ProfileError:
+        return None
+    return Push(
+        chatbot_id=ids.chatbot_id,
+        session_id=ids.session_id,
+        endpoint=endpoint,
+        body=body,
+        visitor="",
+        transition="",
+        captured=now,
+        at=now,
+        urgent=True,
+    )
+
+
+def read_identity(answer: Any) -> tuple[str, str | None]:
+    """Who, and the version if there is one, of what `identity=` returned. Raises `ProfileError`."""
+    version: Any = None
+    if isinstance(answer, tuple):
+        if len(answer) != 2:
+            raise ProfileError(f"identity= returned a tuple of {len(answer)}, not (who, version)")
+        answer, version = answer
+    if isinstance(answer, bool) or not isinstance(answer, (str, int, float, uuid.UUID)) or answer == "":
+        raise ProfileError(
+            f"identity= returned a {type(answer).__name__} as who; return text or a number, or (who, version)"
+        )
+    scalars = (str, int, float, uuid.UUID, datetime.date, decimal.Decimal)
+    if version is not None and not isinstance(version, scalars):
+        raise ProfileError(f"identity= returned a {type(version).__name__} as version; return text, a number or a date")
+    return str(answer), None if version is None else str(version)
+
+
+def who_of(profile: Mapping[str, Any]) -> str | None:
+    """Who a profile is about: its `id`, `email` or `phone`, the first there is."""
+    for field in WHO_FIELDS:
+        value = profile.get(field)
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool) and value != "":
+            return str(value)
+    return None
+
+
+class Memory:
+    """What this process remembers about chats between responses; bounded, without time or locks.
+
+    Every method is one or two dict operations, so threads may share it.
+    """
+
+    def __init__(self, is_lost: Callable[[tuple[str, str]], bool]) -> None:
+        """`is_lost`: did the sender give up this chat's last push?"""
+        self.is_lost = is_lost
+        self._changes: OrderedDict[tuple[str, str], tuple[dict[str, int], dict[str, int]]] = OrderedDict()
+
+    def quiet(self, key: tuple[str, str]) -> None:
+        """A response of this chat had nothing new."""
+        if self._changes:
+            self._changes.pop(key, None)
+
+    def changed(self, key: tuple[str, str], fields: dict[str, int]) -> str | None:
+        """A response of this chat had something new; the field that will not keep still, if one."""
+        before, streaks = self._changes.pop(key, ({}, {}))
+        streaks = {name: streaks.get(name, 0) + 1 for name, value in fields.items() if before.get(name) != value}
+        self._changes[key] = (fields, streaks)
+        if len(self._changes) > REMEMBERED_CHATS:
+            self._changes.popitem(last=False)
+        return next((name for name, streak in streaks.items() if streak >= CHANGES_IN_A_ROW), None)

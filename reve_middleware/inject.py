@@ -1,0 +1,193 @@
+"""May this response be rewritten? Then the tag goes in, right behind `<head>`, across chunk borders.
+
+Bytes are inserted, never parsed into something else and written again. Before the head only what HTML
+allows there is passed over (HTML Standard §13.1): a byte order mark, blanks, comments, the doctype,
+processing instructions (XHTML) and the `html` tag. Whatever else comes first ends the search: a `<head>`
+behind it would be no head, or not a real one.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from .messages import Header, Headers, Request, values
+
+HELD_BACK: Final = 64 * 1024
+"""Bytes in which a head must begin and end its tag; then the page passes untouched."""
+WITHOUT_PAGE = frozenset({204, 205, 206, 301, 302, 303, 304, 307, 308})
+PAGE_TYPES = (b"text/html", b"application/xhtml+xml")
+DIGESTS = frozenset({b"content-md5", b"digest", b"content-digest", b"repr-digest"})
+PAGE_DESTINATIONS = (b"document", b"iframe", b"frame")
+ASCII_CHARSETS = re.compile(
+    r"utf-8|ascii|iso8859-\d+|cp125\d|cp874|koi8-[ru]|mac-\w+|shift_jis|cp932|euc_(jp|kr)|gb2312|gbk|gb18030|big5"
+)
+"""Python's names of the charsets in which `<head>` is the same bytes as in ASCII."""
+
+BLANKS: Final = re.compile(rb"[ \t\r\n\f]*+")
+BLANK: Final = re.compile(rb"\s+")
+COMMENT_END: Final = re.compile(rb"--!?>")
+TAG: Final = re.compile(
+    rb"""<(html|head)(?:[\s/]++(?:[^\s/>="'<]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"'=<`]++))?+)?+)*+>""",
+    re.IGNORECASE,
+)
+"""A whole tag, attributes as the standard writes them; one with a stray quote is not understood."""
+DECLARED: Final = re.compile(rb"<!doctype\s+html[^>]*+>", re.IGNORECASE)
+BEGUN: Final = re.compile(rb"<(?:html|head)[\s/]|<!doctype\s+html", re.IGNORECASE)
+WORDS: Final = (b"<!--", b"<!doctype html", b"<html", b"<head")
+
+
+def page_type(headers: Iterable[Header]) -> bytes | None:
+    """The content type, where it is a page's."""
+    found = values(headers, b"content-type")
+    return found[0] if len(found) == 1 and found[0].lstrip().lower().startswith(PAGE_TYPES) else None
+
+
+def reason_against(request: Request, status: int, headers: Headers) -> str | None:
+    """Why this response is not to be rewritten; None where it may be, as far as its head tells."""
+    content_type = page_type(headers)
+    if content_type is None:
+        return "type"
+    if request.method == "HEAD":
+        return "head"
+    if status < 200 or status in WITHOUT_PAGE:
+        return "status"
+    if is_fragment(request):
+        return "fragment"
+    if not is_ascii_charset(content_type):
+        return "charset"
+    for name, value in headers:
+        match name.lower():
+            case b"content-encoding" if value.strip().lower() not in (b"", b"identity"):
+                return "encoded"
+            case b"content-disposition" if value.lstrip().lower().startswith(b"attachment"):
+                return "attachment"
+            case b"cache-control" if b"no-transform" in value.lower():
+                return "no_transform"
+            case digest if digest in DIGESTS:
+                return "digest"
+            case b"content-length" if value == b"0":
+                return "empty"
+    return None
+
+
+def is_fragment(request: Request) -> bool:
+    """Is the request visibly for a part of a page (htmx, XMLHttpRequest, Fetch Metadata)?"""
+    for name, value in request.headers:
+        match name:
+            case b"hx-request" if value.lower() == b"true" and request.one(b"hx-boosted") != b"true":
+                return True
+            case b"x-requested-with":
+                return True
+            case b"sec-fetch-dest" if value not in PAGE_DESTINATIONS:
+                return True
+    return False
+
+
+def is_ascii_charset(content_type: bytes) -> bool:
+    match = re.search(rb";\s*charset\s*=\s*\"?([^\s\";]+)", content_type, re.IGNORECASE)
+    if match is None:
+        return True
+    try:
+        name = codecs.lookup(match[1].decode("ascii")).name
+    except (LookupError, ValueError):
+        return False
+    return ASCII_CHARSETS.fullmatch(name) is not None
+
+
+def with_tag(headers: Headers, added: int) -> Headers:
+    """The headers of a page that grew by so many bytes."""
+    changed = []
+    for name, value in headers:
+        match name.lower():
+            case b"content-length" if value.strip().isdigit():
+                value = str(int(value) + added).encode()
+            case b"etag" if not value.startswith(b"W/"):
+                value = b"W/" + value
+        changed.append((name, value))
+    return changed
+
+
+class HeadFinder:
+    """Takes a page's first bytes and says where its head begins."""
+
+    MORE: Final = -1
+    NONE: Final = -2
+
+    def __init__(self) -> None:
+        self._seen = bytearray()
+        self._at = 0
+        self._search_from = 0
+
+    def feed(self, data: bytes, *, last: bool) -> int:
+        """The offset just behind `<head …>` in all that was fed; NONE; or MORE."""
+        self._seen += data
+        found = self._scan(last)
+        if found == self.MORE and (last or len(self._seen) >= HELD_BACK):
+            return self.NONE
+        return self.NONE if found > HELD_BACK else found
+
+    def _scan(self, last: bool) -> int:
+        seen = self._seen
+        if self._at == 0:
+            if seen.startswith(codecs.BOM_UTF8):
+                self._at = 3
+            elif codecs.BOM_UTF8.startswith(seen):
+                return self.MORE
+        while True:
+            self._at = BLANKS.match(seen, self._at).end()  # type: ignore[union-attr]
+            at = self._at
+            if at == len(seen):
+                return self.MORE
+            if seen[at] != 0x3C:
+                return self.NONE
+            if seen.startswith(b"<!--", at):
+                after = self._behind_comment(at)
+            elif seen.startswith(b"<?", at):
+                after = seen.find(b">", at) + 1 or self.MORE
+            elif (match := TAG.match(seen, at)) is not None:
+                if match[1].lower() == b"head":
+                    return match.end()
+                after = match.end()
+            elif (match := DECLARED.match(seen, at)) is not None:
+                after = match.end()
+            else:
+                return self._unfinished(at)
+            if after == self.MORE:
+                return self.MORE
+            self._at = after
+
+    def _behind_comment(self, at: int) -> int:
+        """A comment also ends at `--!>`, and at once as `<!-->` or `<!--->`."""
+        seen = self._seen
+        for abrupt in (b"<!-->", b"<!--->"):
+            if seen.startswith(abrupt, at):
+                return at + len(abrupt)
+        match = COMMENT_END.search(seen, max(at + 4, self._search_from))
+        if match is None:
+            self._search_from = max(at + 4, len(seen) - 3)
+            return self.MORE
+        return match.end()
+
+    def _unfinished(self, at: int) -> int:
+        """Is what begins here the beginning of something we pass over?"""
+        rest = BLANK.sub(b" ", bytes(self._seen[at : at + 64])).lower()
+        if any(word.startswith(rest) for word in WORDS) or BEGUN.match(self._seen, at):
+            return self.MORE
+        return self.NONE
+
+
+def insert(chunks: Iterable[bytes], offset: int, tag: bytes) -> list[bytes]:
+    """The same chunks, with the tag put in at `offset` of them all."""
+    changed = []
+    left: int | None = offset
+    for chunk in chunks:
+        if left is not None:
+            if left <= len(chunk):
+                chunk, left = chunk[:left] + tag + chunk[left:], None
+            else:
+                left -= len(chunk)
+        changed.append(chunk)
+    return changed

@@ -1,0 +1,118 @@
+"""One profile on its way to one chat: checked, encoded, and shown to nobody.
+
+A profile is encoded at once, so what changes in the application afterwards changes nothing here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from .errors import ProfileError
+
+LARGEST_PROFILE = 16 * 1024
+"""Bytes of JSON."""
+
+Payload: TypeAlias = Literal["nested", "flat"] | Callable[[str, str, dict[str, Any]], Any]
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Push:
+    """What is to be said to one chat session, and what the mailbox needs to know of it."""
+
+    chatbot_id: str
+    session_id: str
+    endpoint: str | None
+    """Appended to the webhook link; None: the link itself."""
+    body: bytes
+    """The JSON that is sent."""
+    visitor: str
+    """A keyed hash: one visitor may fill only so many places."""
+    transition: str
+    """The hash of the mark this starts from and of what it hands over: the same one twice is
+    two responses that ran side by side."""
+    captured: int
+    """When the browser reported the chat, microseconds since the epoch."""
+    at: int
+    """When this was handed over, microseconds since the epoch."""
+    urgent: bool = False
+    """Not held back by the spacing of pushes to one chat: a capture, a sign-out."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.chatbot_id, self.session_id
+
+    def __repr__(self) -> str:
+        return f"<Push to {self.chatbot_id}, {len(self.body)} bytes>"
+
+
+def encode_profile(profile: Any) -> bytes:
+    """The profile as canonical JSON (RFC 8259, UTF-8, sorted keys).
+
+    Raises `ProfileError`, whose text names the field and what is wrong with it.
+    """
+    if not isinstance(profile, Mapping):
+        raise ProfileError(f'the profile is a {type(profile).__name__}, not a dict such as {{"name": …}}')
+    fields = dict(profile)
+    for name in fields:
+        if not isinstance(name, str):
+            raise ProfileError(f"a field's name is a {type(name).__name__}, not text")
+    try:
+        data = _dump(fields)
+    except Exception:
+        raise ProfileError(_name_the_culprit(fields)) from None
+    if len(data) > LARGEST_PROFILE:
+        largest = max(fields, key=lambda name: len(_dump(fields[name])))
+        raise ProfileError(
+            f"the profile has {len(data)} bytes of JSON, more than {LARGEST_PROFILE}; "
+            f"the largest field is {printable(largest)}"
+        )
+    return data
+
+
+def encode_body(payload: Payload, chatbot_id: str, session_id: str, data: bytes) -> bytes:
+    """The request body: REVE.md's `{"botId", "sessionId", "data"}`, the same flattened, or the
+    result of the site's own callable `(chatbot_id, session_id, profile)`.
+
+    Raises `ProfileError` where the callable raises or returns what is not JSON.
+    """
+    if payload == "nested":
+        return b'{"botId":%b,"sessionId":%b,"data":%b}' % (_dump(chatbot_id), _dump(session_id), data)
+    if payload == "flat":
+        return _dump({**json.loads(data), "botId": chatbot_id, "sessionId": session_id})
+    try:
+        return _dump(payload(chatbot_id, session_id, json.loads(data)))
+    except Exception as error:
+        raise ProfileError(f"payload= failed with {type(error).__name__}") from None
+
+
+def fields_of(data: bytes) -> dict[str, int]:
+    """A fingerprint of each top-level field of an encoded profile, good inside this process."""
+    return {name: hash(_dump(value)) for name, value in json.loads(data).items()}
+
+
+def printable(name: str) -> str:
+    """A field's name as it may stand in a log: short, on one line."""
+    return ascii(name if len(name) <= 40 else name[:40] + "…")
+
+
+def _dump(value: Any) -> bytes:
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return text.encode("utf-8")
+
+
+def _name_the_culprit(fields: Mapping[str, Any]) -> str:
+    for name, value in fields.items():
+        try:
+            _dump({name: value})
+        except Exception as error:
+            reason = {
+                "TypeError": "is not JSON (text, number, true, false, None, list or dict)",
+                "ValueError": "is not JSON (NaN, infinity, or it contains itself)",
+                "UnicodeEncodeError": "has text that is not valid Unicode",
+                "RecursionError": "is nested too deeply",
+            }.get(type(error).__name__, "is not JSON")
+            return f"field {printable(name)} ({type(value).__name__}) {reason}"
+    return "the profile is not JSON"

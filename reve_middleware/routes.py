@@ -1,0 +1,97 @@
+"""Is this route enabled? Globs on the path inside the mount, overruled by @enabled and @disabled."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from fnmatch import translate
+from typing import Any, TypeVar
+
+from .visitor import current_visit
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+HTTP_METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
+
+
+class Globs:
+    """A tuple of shell-style globs as one question. `*` also matches `/`, as in `fnmatch`."""
+
+    def __init__(self, globs: Sequence[str]) -> None:
+        self._match = re.compile("|".join(map(translate, globs))).match if globs else None
+
+    def __bool__(self) -> bool:
+        return self._match is not None
+
+    def match(self, path: str) -> bool:
+        return self._match is not None and self._match(path) is not None
+
+
+class Routes:
+    """`routes=` and `exclude=` together."""
+
+    def __init__(self, routes: Sequence[str] | None, exclude: Sequence[str]) -> None:
+        self._routes = None if routes is None else Globs(routes)
+        self._exclude = Globs(exclude)
+
+    def allow(self, path: str) -> bool:
+        return (self._routes is None or self._routes.match(path)) and not self._exclude.match(path)
+
+
+def enabled(view: T) -> T:
+    """Turn the middleware on for this view, whatever `routes` and `exclude` say.
+
+    For functions, coroutine functions, methods and class-based views of any framework. Where no
+    middleware is outside, it does nothing. Put it nearest to the view, under the route's decorator.
+    """
+    return _switch(view, True)
+
+
+def disabled(view: T) -> T:
+    """Turn the middleware off for this view, whatever `routes` and `exclude` say. See `enabled`."""
+    return _switch(view, False)
+
+
+def _switch(view: T, on: bool) -> T:
+    if inspect.isclass(view):
+        for name in _handlers(view):
+            setattr(view, name, _switch(getattr(view, name), on))
+        return view
+    if inspect.iscoroutinefunction(view):
+
+        @functools.wraps(view)
+        async def async_view(*args: Any, **kwargs: Any) -> Any:
+            _say(on)
+            return await view(*args, **kwargs)
+
+        return async_view  # type: ignore[return-value]
+
+    @functools.wraps(view)
+    def sync_view(*args: Any, **kwargs: Any) -> Any:
+        _say(on)
+        return view(*args, **kwargs)
+
+    return sync_view  # type: ignore[return-value]
+
+
+def _say(on: bool) -> None:
+    visit = current_visit.get(None)
+    if visit is not None:
+        visit.enabled = on
+
+
+def _handlers(view: type) -> list[str]:
+    """The methods through which frameworks enter a class-based view: the one dispatcher (Django,
+    Flask, Starlette, or any callable class), else every handler (`get`, Falcon's `on_get`)."""
+    for name in ("dispatch", "dispatch_request", "__call__"):
+        if inspect.isroutine(getattr(view, name, None)) and _defined(view, name):
+            return [name]
+    names = [name for method in HTTP_METHODS for name in (method, f"on_{method}")]
+    handlers = [name for name in names if inspect.isfunction(getattr(view, name, None))]
+    return handlers or ["__init__"]
+
+
+def _defined(view: type, name: str) -> bool:
+    return any(name in base.__dict__ for base in view.__mro__ if base is not object)

@@ -1,0 +1,155 @@
+"""Offers from any thread, and the one thread that delivers them: its birth, its end, and forks.
+
+The thread is a daemon with an event loop of its own, for ASGI and WSGI alike. It starts with the first
+push, ends by itself when there has been nothing to do for a while, and starts anew in a forked child, with
+an empty mailbox: what the parent had taken, the parent sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .delivery import Run
+from .gate import Gate
+from .mailbox import Mailbox
+from .messages import Offered
+from .push import Push
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+CLOSE_SECONDS = 2.0
+"""Seconds in which what is left is delivered when the server ends."""
+
+
+class Sender:
+    """Offers from any thread; delivery in its own."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._begin()
+        _senders.add(self)
+
+    def _reset(self) -> None:
+        """In a forked child: what the parent holds is the parent's."""
+        _of_the_parent.append(self._run)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._run: Run | None = None
+        self.mailbox = Mailbox()
+        self.gates = {bot.chatbot_id: Gate() for bot in self._settings.bots}
+        self.attempts: Counter[str] = Counter()
+
+    # Called by the shells, from any thread -----------------------------------------------------
+
+    def offer(self, push: Push) -> Offered:
+        """Put a push into the mailbox and wake the thread. Takes microseconds."""
+        if self._pid != os.getpid():  # forked without Python's hooks, as uWSGI does
+            self._reset()
+        now = self._clock()
+        offered = self.mailbox.offer(push, now, self.gates[push.chatbot_id].held(now))
+        if offered.status == "queued":
+            self._wake()
+        return offered
+
+    def let_go(self, key: tuple[str, str], instant: int) -> None:
+        """Nothing captured for this chat before `instant` (microseconds) is to be sent any more."""
+        self.mailbox.let_go(key, instant, self._clock())
+
+    def is_lost(self, key: tuple[str, str]) -> bool:
+        """Was the last push of this chat given up?"""
+        return self.mailbox.is_lost(key)
+
+    def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Deliver what is left within `seconds`, then end the thread. A later push starts it anew."""
+        run = self._begin_to_close(seconds)
+        if run is not None:
+            run.ended.wait(seconds + 0.5)
+
+    async def aclose(self, seconds: float = CLOSE_SECONDS) -> None:
+        """`close()` for an asyncio event loop, which goes on meanwhile."""
+        run = self._begin_to_close(seconds)
+        if run is None:
+            return
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        run.when_ended(lambda: loop.call_soon_threadsafe(ended.set))
+        try:
+            async with asyncio.timeout(seconds + 0.5):
+                await ended.wait()
+        except TimeoutError:
+            return
+
+    def stats(self) -> dict[str, Any]:
+        """Counts since the process started; nothing personal."""
+        waiting, in_flight = self.mailbox.sizes()
+        return {
+            "waiting": waiting,
+            "in_flight": in_flight,
+            **{name: self.mailbox.counts[name] for name in ("offered", "delivered", "superseded", "busy")},
+            "dropped": dict(self.mailbox.dropped),
+            "attempts": dict(self.attempts),
+            "bots": {bot: gate.reason or "open" for bot, gate in self.gates.items()},
+        }
+
+    def _begin_to_close(self, seconds: float) -> Run | None:
+        with self._lock:
+            run, self._run = self._run, None
+        if run is not None:
+            run.close(seconds)
+        return run
+
+    def _wake(self) -> None:
+        with self._lock:
+            if self._run is None or not self._run.wake():
+                self._run = Run(self, self._settings, self._clock)
+                try:
+                    self._run.start()
+                except RuntimeError:  # no thread can be started while the interpreter ends
+                    self._run.discard()
+                    self._run = None
+
+    def may_end(self, run: Run) -> bool:
+        """May this run end, since there is nothing to do?"""
+        with self._lock:
+            if self.mailbox.sizes() != (0, 0):
+                return False
+            if self._run is run:
+                self._run = None
+            return True
+
+
+_senders: weakref.WeakSet[Sender] = weakref.WeakSet()
+_of_the_parent: list[Run | None] = []
+"""Kept for ever in a forked child: to close a copied event loop would take the parent's own descriptors
+out of the epoll set that both share."""
+
+
+def _after_fork_in_child() -> None:
+    for sender in list(_senders):
+        sender._reset()
+
+
+def _at_exit() -> None:
+    """Every sender at once, within the time of one."""
+    runs = [run for run in (sender._begin_to_close(CLOSE_SECONDS) for sender in list(_senders)) if run is not None]
+    deadline = time.monotonic() + CLOSE_SECONDS + 0.5
+    for run in runs:
+        run.ended.wait(max(0.0, deadline - time.monotonic()))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_at_exit)

@@ -1,0 +1,84 @@
+"""What both shells are: a core, a sender, the callables and the notes, made from one set of keywords."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from typing import Any, Unpack
+
+from .asking import Callables, is_async
+from .errors import SettingsError
+from .exchange import Core
+from .handover import Memory
+from .messages import Discard, Note, Offer, Verb
+from .notes import Notes
+from .sender import Sender
+from .settings import Keywords, Settings
+
+
+class Shell:
+    """Holds an application and what it takes to serve it. Building it starts nothing."""
+
+    protocol = ""
+
+    def __init__(self, app: Any, **keywords: Unpack[Keywords]) -> None:
+        """Raises `SettingsError` where a keyword is missing or wrong; see the README's table."""
+        _check_application(app, self)
+        self.app = app
+        self._settings = Settings(keywords)
+        self._notes = Notes()
+        self._sender = Sender(self._settings)
+        self._core = Core(self._settings, Memory(self._sender.is_lost))
+        self._callables = Callables(self._settings, self._notes)
+        self._within = f"{self._settings.path}/"
+        if self._settings.dev:
+            self._notes.say("dev")
+
+    def stats(self) -> dict[str, Any]:
+        """Counts of pushes offered, delivered, dropped by reason and waiting; each bot's state."""
+        return self._sender.stats()
+
+    def close(self, seconds: float = 2.0) -> None:
+        """Deliver what waits, for at most so many seconds. Servers that run lifespan or `atexit` need
+        no call; a later push works all the same."""
+        self._sender.close(seconds)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} around {type(self.app).__name__}, {self._settings!r}>"
+
+    def _perform(self, verb: Verb) -> Any:
+        """The verbs that neither wait nor need the request."""
+        match verb:
+            case Offer(push):
+                return self._sender.offer(push)
+            case Discard(key):
+                return self._sender.let_go(key, now_in_microseconds())
+            case Note(code, detail):
+                return self._notes.say(code, detail)
+        raise AssertionError(f"a verb no shell knows: {type(verb).__name__}")
+
+
+def now_in_microseconds() -> int:
+    """The wall clock, as cookies and marks carry it."""
+    return time.time_ns() // 1000
+
+
+def _check_application(app: Any, shell: Shell) -> None:
+    if not callable(app):
+        raise SettingsError(f"the application is a {type(app).__name__}: it must be an {shell.protocol} application")
+    try:
+        signature = inspect.signature(app)
+    except (TypeError, ValueError):
+        return
+    if shell.protocol == "ASGI" and _takes(signature, 2) and not _takes(signature, 3):
+        raise SettingsError("the application is called like a WSGI one: wrap it in ReveWSGIMiddleware")
+    if shell.protocol == "WSGI" and (is_async(app) or (_takes(signature, 3) and not _takes(signature, 2))):
+        raise SettingsError("the application is called like an ASGI one: wrap it in ReveMiddleware")
+
+
+def _takes(signature: inspect.Signature, arguments: int) -> bool:
+    try:
+        signature.bind(*range(arguments))
+    except TypeError:
+        return False
+    return True

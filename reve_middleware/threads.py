@@ -1,0 +1,107 @@
+"""A few daemon threads of our own, for callables that may block.
+
+Not a ThreadPoolExecutor: its threads are joined when the interpreter ends, so one callable that hangs
+would hold the process back, and it takes no work during `atexit`, when host names must still resolve.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+Job = Callable[[], None]
+
+
+class DaemonThreads:
+    """At most `most` threads; started when needed, and anew in a forked child."""
+
+    def __init__(self, name: str, most: int) -> None:
+        self._name = name
+        self._most = most
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._threads = 0
+        self._free = 0
+
+    def submit(self, job: Job) -> bool:
+        """Run `job`, which must not raise, in a thread; False where every one of them is busy."""
+        if self._pid != os.getpid():
+            self._reset()
+        with self._lock:
+            if self._free == 0 and not self._start():
+                return False
+            self._free -= 1
+        self._jobs.put(job)
+        return True
+
+    def prepare(self) -> None:
+        """Start one thread now: none can be started while the interpreter ends."""
+        with self._lock:
+            if self._threads == 0:
+                self._start()
+
+    def _start(self) -> bool:
+        if self._threads >= self._most:
+            return False
+        thread = threading.Thread(target=self._work, args=(self._jobs,), name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter ends, or the machine has no thread left
+            return False
+        self._threads += 1
+        self._free += 1
+        return True
+
+    def _work(self, jobs: queue.SimpleQueue[Job]) -> None:
+        while True:
+            job = jobs.get()
+            with contextlib.suppress(BaseException):
+                job()
+            del job
+            with self._lock:
+                if self._jobs is jobs:
+                    self._free += 1
+
+
+async def run_in(threads: DaemonThreads, function: Callable[..., Any], *args: Any) -> Any:
+    """Await `function(*args)` in one of the threads, under asyncio. Raises what it raises, and
+    `NoThreadError` where every thread is busy."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    def job() -> None:
+        result: Any = None
+        error: BaseException | None = None
+        try:
+            result = function(*args)
+        except BaseException as raised:
+            error = raised
+            if isinstance(error, StopIteration):  # a future refuses it
+                error = RuntimeError("StopIteration")
+        loop.call_soon_threadsafe(settle, result, error)
+
+    if not threads.submit(job):
+        raise NoThreadError
+    return await future
+
+
+class NoThreadError(RuntimeError):
+    """Every thread is busy."""

@@ -1,0 +1,203 @@
+"""One attempt over HTTP -> Outcome.
+
+The only file that knows httpx. No exception of httpx leaves it, and neither URL, token, header nor
+body reaches a log or a traceback: httpx logs whole URLs, and its exceptions carry whole requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import httpx
+
+if TYPE_CHECKING:
+    from .settings import Bot
+
+READ_AFTER_STATUS_SECONDS = 1.0
+READ_AFTER_STATUS_BYTES = 4096
+CONNECT_SECONDS = 3.0
+HEADERS = {
+    "Content-Type": "application/json; charset=utf-8",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": "reve-middleware",
+}
+HTTP_LOGGERS = (
+    "httpx",
+    "httpcore",
+    "httpcore.connection",
+    "httpcore.http11",
+    "httpcore.http2",
+    "httpcore.proxy",
+    "httpcore.socks",
+)
+
+
+class Outcome(NamedTuple):
+    """What one attempt came to."""
+
+    kind: str
+    """"delivered", "again" (network, 408, 429, 5xx), "token" (401, 403), "hold" (3xx, 410, TLS) or
+    "refused" (another 4xx)."""
+    reason: str
+    """A code for logs and metrics: "status_503", "timeout", "network", "tls" …"""
+    status: int | None = None
+    retry_after: float | None = None
+    """Seconds the server asks us to wait."""
+
+
+def judge(status: int, retry_after: str | None, now: datetime) -> Outcome:
+    """The outcome that a status line decides (REVE.md: any 2xx is success)."""
+    reason = f"status_{status}"
+    if 200 <= status < 300:
+        return Outcome("delivered", reason, status)
+    if status in (401, 403):
+        return Outcome("token", reason, status)
+    if status in (408, 429) or status >= 500:
+        return Outcome("again", reason, status, parse_retry_after(retry_after, now))
+    if status < 400 or status == 410:
+        return Outcome("hold", reason, status)
+    return Outcome("refused", reason, status)
+
+
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds, from either form of Retry-After (RFC 9110 §10.2.3); None for anything else."""
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit() and len(value) <= 10:
+        return float(value)
+    try:
+        when = parsedate_to_datetime(value)
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    seconds = (when - now).total_seconds()
+    return seconds if seconds > 0 else None
+
+
+def judge_exception(error: BaseException) -> Outcome:
+    """The outcome of an attempt that ended before a status line."""
+    seen: BaseException | None = error
+    for _ in range(8):
+        if seen is None:
+            break
+        if isinstance(seen, ssl.SSLError):
+            return Outcome("hold", "tls")
+        seen = seen.__cause__ or seen.__context__
+    if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError)):
+        return Outcome("hold", "request")
+    if isinstance(error, (TimeoutError, httpx.TimeoutException)):
+        return Outcome("again", "timeout")
+    return Outcome("again", "network")
+
+
+class BearerAuth(httpx.Auth):
+    """The token goes in here, so that no request object of ours ever holds it."""
+
+    def __init__(self, token: str) -> None:
+        self.__token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = f"Bearer {self.__token}"
+        yield request
+
+
+class Clients:
+    """One connection for each slot of the sender: httpx's shared pool slows down when many use it."""
+
+    def __init__(self, factory: Callable[[], Any] | None) -> None:
+        """`factory`: makes a ready client with httpx's interface; None: an `httpx.AsyncClient`."""
+        self._factory = factory or self._default
+        self._context: ssl.SSLContext | None = None
+        self._idle: list[Any] = []
+
+    def _default(self) -> httpx.AsyncClient:
+        if self._context is None:
+            self._context = httpx.create_ssl_context(trust_env=False)
+        return httpx.AsyncClient(
+            verify=self._context,
+            trust_env=False,
+            follow_redirects=False,
+            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+        )
+
+    def take(self) -> Any:
+        return self._idle.pop() if self._idle else self._factory()
+
+    def give_back(self, client: Any) -> None:
+        self._idle.append(client)
+
+    async def close(self) -> None:
+        while self._idle:
+            await self._idle.pop().aclose()
+
+
+async def attempt(client: Any, bot: Bot, endpoint: str | None, body: bytes, token: str, seconds: float) -> Outcome:
+    """POST `body` once, within `seconds` in all. Never raises but for its own cancellation."""
+    outcome: Outcome | None = None
+    try:
+        async with (
+            asyncio.timeout(seconds),
+            client.stream(
+                "POST",
+                bot.url(endpoint),
+                content=body,
+                headers=HEADERS,
+                auth=BearerAuth(token),
+                follow_redirects=False,
+            ) as response,
+        ):
+            outcome = judge(response.status_code, response.headers.get("Retry-After"), datetime.now(UTC))
+            await _read_a_little(response.aiter_raw())
+    except Exception as error:
+        return outcome or judge_exception(error)
+    return outcome
+
+
+async def _read_a_little(chunks: AsyncGenerator[bytes, None]) -> None:
+    """What follows the status line, so that the connection can be used again; if it is short."""
+    size = 0
+    try:
+        async with asyncio.timeout(READ_AFTER_STATUS_SECONDS):
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > READ_AFTER_STATUS_BYTES:
+                    return
+    except TimeoutError:
+        return
+    finally:
+        await chunks.aclose()
+
+
+class _OnlyOthers(logging.Filter):
+    """Lets pass what other threads log: the application may use httpx too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads = threading.local()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not getattr(self.threads, "ours", False)
+
+
+_only_others = _OnlyOthers()
+
+
+def keep_quiet() -> None:
+    """From now on the HTTP client logs nothing in this thread. Filters are not inherited, so each
+    of its loggers gets one."""
+    _only_others.threads.ours = True
+    for name in HTTP_LOGGERS:
+        logger = logging.getLogger(name)
+        if _only_others not in logger.filters:
+            logger.addFilter(_only_others)

@@ -1,0 +1,419 @@
+"""The WSGI shell: environ and start_response <-> the core.
+
+`__call__` is no generator. Nothing is yielded before a held start is released; what is not a page of ours
+is returned as the same object; `close()`, `write()`, `exc_info` and `wsgi.file_wrapper` stay what they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from starlette.requests import Request as StarletteRequest
+
+from . import bridge
+from .asking import is_async
+from .errors import SettingsError
+from .exchange import Outgoing
+from .inject import PAGE_TYPES, HeadFinder, insert, with_tag
+from .messages import Answer, Ask, BodyFault, Headers, LookedUp, LookUp, ReadBody, Request, Start, Verb
+from .shell import Shell, now_in_microseconds
+from .visitor import KEY, Visit, current_visit
+
+Environ: TypeAlias = dict[str, Any]
+StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
+TextHeaders: TypeAlias = list[tuple[str, str]]
+WSGIApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+REASONS = {
+    200: "200 OK",
+    400: "400 Bad Request",
+    403: "403 Forbidden",
+    405: "405 Method Not Allowed",
+    408: "408 Request Timeout",
+    413: "413 Content Too Large",
+    415: "415 Unsupported Media Type",
+    422: "422 Unprocessable Content",
+}
+NOT_LOOKED_UP = ("CONTENT_", "HTTP_CONTENT_", "HTTP_IF_", "HTTP_SEC_", "HTTP_X_REVE_")
+NOT_LOOKED_UP_WHOLE = ("HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_RANGE", "HTTP_ORIGIN", "HTTP_UPGRADE")
+MOST_THROWN_AWAY = 1024
+"""Chunks of an internal GET's answer that are taken before it is closed."""
+
+
+class ReveWSGIMiddleware(Shell):
+    """Wraps a WSGI application: `app.wsgi_app = ReveWSGIMiddleware(app.wsgi_app, webhook_url=…, …)`.
+
+    Keywords: see the README's table. Raises `SettingsError` where one is missing or wrong; `profile`,
+    `identity` and `consent` must be plain functions here.
+    """
+
+    protocol = "WSGI"
+
+    def __init__(self, app: WSGIApp, **keywords: Any) -> None:
+        super().__init__(app, **keywords)
+        for name in ("profile", "identity", "consent"):
+            if is_async(getattr(self._settings, name)):
+                raise SettingsError(f"{name}= is async, and WSGI has no event loop: pass a plain function")
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if KEY in environ:  # a layer of ours is outside: this one stands down
+            return self.app(environ, start_response)  # type: ignore[no-any-return]
+        path, mount = environ.get("PATH_INFO", ""), environ.get("SCRIPT_NAME", "")
+        if self._within in path:
+            answer = self._own(environ)
+            if answer is not None:
+                return _send(answer, start_response)
+        visit = environ[KEY] = Visit(self._core, _decode(mount), path)
+        response = _Response(self, environ, visit, start_response)
+        token = current_visit.set(visit)
+        try:
+            iterable = self.app(environ, response.start)
+            return response.body(iterable)
+        except Exception:
+            response.release_after_failure()
+            raise
+        finally:
+            current_visit.reset(token)
+
+    def _concerns(self, environ: Environ, headers: TextHeaders) -> bool:
+        """Has this visitor a chat, or may this be a page?"""
+        if self._has_chat(environ):
+            return True
+        return self._settings.inject and any(
+            name.lower() == "content-type" and value.lstrip().lower().encode("latin-1").startswith(PAGE_TYPES)
+            for name, value in headers
+        )
+
+    def _has_chat(self, environ: Environ) -> bool:
+        cookie = environ.get("HTTP_COOKIE", "")
+        return cookie != "" and self._settings.cookies.ids_name.decode() in cookie
+
+    def _own(self, environ: Environ) -> Answer | None:
+        """The answer to a request for one of our two paths."""
+        request = request_of(environ)
+        if request.path == self._core.bridge_path:
+            return bridge.serve(request.method, environ.get("QUERY_STRING", "").encode("latin-1"))
+        if request.path == self._core.session_path:
+            return self._drive(self._core.session(request, now_in_microseconds()), environ)  # type: ignore[no-any-return]
+        return None
+
+    def _drive(self, flow: Generator[Verb, Any, Any], environ: Environ) -> Any:
+        """Carry out what a flow of the core asks for, in the application's own context."""
+        answer: Any = None
+        while True:
+            try:
+                verb = flow.send(answer)
+            except StopIteration as stop:
+                return stop.value
+            match verb:
+                case Ask(what):
+                    answer = self._callables.ask_now(what, StarletteRequest(scope_of(environ)))
+                case ReadBody(limit):
+                    answer = _read(environ, limit)
+                case LookUp():
+                    answer = self._look_up(verb, environ)
+                case _:
+                    answer = self._perform(verb)
+
+    def _look_up(self, verb: LookUp, environ: Environ) -> LookedUp:
+        """One internal GET; the inquiry runs at its response start. Whatever goes wrong in there is
+        the application's answer to a request that nobody sent."""
+        inner = look_up_environ(environ, verb.path)
+        visit = inner[KEY] = Visit(self._core, _decode(inner.get("SCRIPT_NAME", "")), inner["PATH_INFO"])
+        started = False
+        found: Any = None
+        cookies: list[bytes] = []
+
+        def start_response(status: str, headers: TextHeaders, exc_info: Any = None) -> Callable[[bytes], object]:
+            nonlocal started, found
+            if not started:
+                started = True
+                cookies.extend(value.encode("latin-1") for name, value in headers if name.lower() == "set-cookie")
+                found = self._drive(verb.inquiry(visit), inner)
+            return _throw_away
+
+        token = current_visit.set(visit)
+        try:
+            with contextlib.suppress(Exception):
+                iterable = self.app(inner, start_response)
+                try:
+                    for _, _ in zip(range(MOST_THROWN_AWAY), iterable, strict=False):
+                        pass
+                finally:
+                    if hasattr(iterable, "close"):
+                        iterable.close()
+        finally:
+            current_visit.reset(token)
+        if not started:
+            found = self._drive(verb.inquiry(visit), inner)
+        return LookedUp(found, cookies)
+
+
+class _Response:
+    """One response, from `start_response` on."""
+
+    __slots__ = (
+        "_environ", "_exc_info", "_finder", "_headers", "_shell", "_start_response", "_status", "_tag", "_visit",
+        "_write", "chunks", "held", "searching", "started",
+    )  # fmt: skip
+
+    def __init__(
+        self, shell: ReveWSGIMiddleware, environ: Environ, visit: Visit, start_response: StartResponse
+    ) -> None:
+        self._shell = shell
+        self._environ = environ
+        self._visit = visit
+        self._start_response = start_response
+        self._write: Callable[[bytes], object] | None = None
+        self.started = False
+        """Has the application called `start_response`?"""
+        self.held = False
+        """Is its start held back?"""
+        self.searching = False
+        """Is the head looked for?"""
+        self.chunks: list[bytes] = []
+
+    def start(self, status: str, headers: TextHeaders, *exc_info: Any) -> Callable[[bytes], object]:
+        """What the application sees as `start_response`."""
+        again = self.started
+        self.started = True
+        if again and not (self.held and exc_info and exc_info[0]):
+            self._release_start()
+            return self._start_response(status, headers, *exc_info)
+        self.held = self.searching = False
+        if not self._shell._concerns(self._environ, headers):
+            return self._start_response(status, headers, *exc_info)
+        raw: Headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        outgoing = self._decide(status, raw)
+        if outgoing.headers is not raw:
+            headers = _as_text(outgoing.headers)
+        if outgoing.tag is None:
+            return self._start_response(status, headers, *exc_info)
+        self._tag, self._finder, self.searching = outgoing.tag, HeadFinder(), True
+        if any(name.lower() in ("content-length", "etag") for name, _ in headers):
+            self.held = True  # they depend on whether the tag goes in
+            self._status, self._headers, self._exc_info = status, headers, exc_info
+        else:
+            self._write = self._start_response(status, headers, *exc_info)
+        return self.write
+
+    def _decide(self, status: str, raw: Headers) -> Outgoing:
+        shell, visit = self._shell, self._visit
+        try:
+            request = request_of(self._environ)._replace(path=_decode(visit.path), mount=visit.mount)
+            flow = shell._core.response(request, Start(int(status[:3]), raw), visit, now_in_microseconds())
+            return shell._drive(flow, self._environ)  # type: ignore[no-any-return]
+        except Exception as error:
+            shell._notes.fault(error)
+            return Outgoing(raw, None)
+
+    def write(self, data: bytes) -> None:
+        """What the application sees as `write` while the head is looked for."""
+        ready = self.take(data, last=False) if self.searching else [data]
+        for chunk in ready:
+            self._release_start()(chunk)
+
+    def take(self, data: Any, *, last: bool) -> list[bytes]:
+        """One more chunk; what may go out now. Empty while the head is looked for."""
+        self.chunks.append(data)
+        found = self._finder.feed(data, last=last) if isinstance(data, bytes) else HeadFinder.NONE
+        if found == HeadFinder.MORE:
+            return []
+        self.searching = False
+        chunks, self.chunks = self.chunks, []
+        if found == HeadFinder.NONE:
+            self._shell._notes.say("no_head")
+        else:
+            chunks = insert(chunks, found, self._tag)
+            if self.held:
+                raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._headers]
+                self._headers = _as_text(with_tag(raw, len(self._tag)))
+        self._release_start()
+        return chunks
+
+    def end(self) -> list[bytes]:
+        """The body has ended; what is still to go out."""
+        if not self.searching:
+            return []
+        ready = self.take(b"", last=True)
+        return ready[:-1]
+
+    def _release_start(self) -> Callable[[bytes], object]:
+        if self.held:
+            self.held = False
+            exc_info, self._exc_info = self._exc_info, ()
+            self._write = self._start_response(self._status, self._headers, *exc_info)
+        return self._write or _throw_away
+
+    def release_after_failure(self) -> None:
+        """The application failed: its start goes out as it would have."""
+        self.searching = False
+        with contextlib.suppress(Exception):
+            self._release_start()
+
+    def body(self, iterable: Iterable[bytes]) -> Iterable[bytes]:
+        """What is returned to the server."""
+        if self.started and not self.searching:
+            return iterable
+        if not (self.started or self._shell._settings.inject or self._shell._has_chat(self._environ)):
+            return iterable
+        wrapper = self._environ.get("wsgi.file_wrapper")
+        if self.started and isinstance(wrapper, type) and isinstance(iterable, wrapper):
+            self.searching = False
+            self._release_start()
+            return iterable
+        body = _Body(self, iterable)
+        if self.started and type(iterable) in (list, tuple):
+            return body.whole()
+        if self.held:
+            body.begin()
+        return body
+
+
+class _Body:
+    """The rest of a body, handed on chunk by chunk."""
+
+    def __init__(self, response: _Response, iterable: Iterable[bytes]) -> None:
+        self._response = response
+        self._iterable = iterable
+        self._iterator: Iterator[bytes] = iter(iterable)
+        self._ready: deque[bytes] = deque()
+        self._ended = False
+
+    def __iter__(self) -> _Body:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._ready:
+            return self._ready.popleft()
+        if self._ended:
+            raise StopIteration
+        if self._response.started and not self._response.searching:
+            return next(self._iterator)
+        self.begin()
+        if self._ready:
+            return self._ready.popleft()
+        raise StopIteration
+
+    def begin(self) -> None:
+        """Take chunks until something may go out."""
+        response = self._response
+        token = current_visit.set(response._visit)
+        try:
+            while not self._ready and not self._ended:
+                try:
+                    chunk = next(self._iterator)
+                except StopIteration:
+                    self._ended = True
+                    self._ready.extend(response.end())
+                else:
+                    self._ready.extend(response.take(chunk, last=False) if response.searching else [chunk])
+        except Exception:
+            response.release_after_failure()
+            raise
+        finally:
+            current_visit.reset(token)
+
+    def whole(self) -> list[bytes]:
+        """All of it, where the application returned a list: servers look at a list's length."""
+        return list(self)
+
+    def close(self) -> None:
+        close = getattr(self._iterable, "close", None)
+        if close is not None:
+            close()
+
+
+def request_of(environ: Environ) -> Request:
+    """The head of a request."""
+    headers: Headers = []
+    for key, value in environ.items():
+        if isinstance(value, str) and (key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH")):
+            name = key.removeprefix("HTTP_").replace("_", "-").lower()
+            headers.append((name.encode("latin-1"), value.encode("latin-1", "replace")))
+    return Request(
+        environ.get("REQUEST_METHOD", "GET"),
+        _decode(environ.get("PATH_INFO", "")),
+        _decode(environ.get("SCRIPT_NAME", "")),
+        environ.get("wsgi.url_scheme", "http"),
+        headers,
+    )
+
+
+def scope_of(environ: Environ) -> dict[str, Any]:
+    """A scope for Starlette's request, made from an environ; the environ itself is in it."""
+    request = request_of(environ)
+    port = environ.get("SERVER_PORT", "")
+    return {
+        "type": "http",
+        "http_version": environ.get("SERVER_PROTOCOL", "HTTP/1.1").partition("/")[2] or "1.1",
+        "method": request.method,
+        "scheme": request.scheme,
+        "path": request.mount + request.path,
+        "root_path": request.mount,
+        "query_string": environ.get("QUERY_STRING", "").encode("latin-1"),
+        "headers": request.headers,
+        "server": (environ.get("SERVER_NAME", ""), int(port) if port.isdigit() else None),
+        "client": (environ["REMOTE_ADDR"], 0) if environ.get("REMOTE_ADDR") else None,
+        "wsgi.environ": environ,
+    }
+
+
+def look_up_environ(environ: Environ, path: str) -> Environ:
+    """The environ of the internal GET: the browser's own cookies and names, nothing of its report."""
+    path, _, query = path.partition("?")
+    inner = {
+        key: value
+        for key, value in environ.items()
+        if not key.startswith(NOT_LOOKED_UP) and key not in NOT_LOOKED_UP_WHOLE
+    }
+    whole = environ.get("SCRIPT_NAME", "") + path + ("?" + query if query else "")
+    inner.update({key: whole for key in ("REQUEST_URI", "RAW_URI") if key in environ})
+    inner.update(
+        {
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+            "QUERY_STRING": query,
+            "wsgi.input": io.BytesIO(),
+        }
+    )
+    return inner
+
+
+def _read(environ: Environ, limit: int) -> bytes | BodyFault:
+    length = environ.get("CONTENT_LENGTH") or ""
+    try:
+        if length.isdigit():
+            if int(length) > limit:
+                return BodyFault(413)
+            body: bytes = environ["wsgi.input"].read(int(length))
+            return body if len(body) == int(length) else BodyFault(400)
+        if environ.get("wsgi.input_terminated"):
+            body = environ["wsgi.input"].read(limit + 1)
+            return body if len(body) <= limit else BodyFault(413)
+    except Exception:  # the client went away, or the server gave up waiting for it
+        return BodyFault(400)
+    return BodyFault(400)
+
+
+def _send(answer: Answer, start_response: StartResponse) -> Iterable[bytes]:
+    start_response(REASONS[answer.status], _as_text(answer.headers))
+    return [answer.body]
+
+
+def _as_text(headers: Headers) -> TextHeaders:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+
+
+def _decode(path: str) -> str:
+    """A path as WSGI carries it (PEP 3333: bytes as latin-1) as text."""
+    return path.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def _throw_away(_: bytes) -> None:
+    """The `write` of an answer nobody reads."""
