@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 from starlette.requests import Request as StarletteRequest
 
@@ -87,7 +88,10 @@ class ReveMiddleware(Shell):
         headers = start.get("headers", ())
         if not isinstance(headers, (list, tuple)):
             return True  # an iterator can be read once, so it is read where that is minded
-        return self._settings.inject and page_type(headers) is not None
+        try:
+            return self._settings.inject and page_type(headers) is not None
+        except Exception:  # no headers as ASGI has them: the server will say so
+            return False
 
     async def _own(self, scope: Scope, receive: Receive) -> Answer | None:
         """The answer to a request for one of our two paths."""
@@ -256,7 +260,7 @@ def look_up_scope(scope: Scope, path: str) -> dict[str, Any]:
         **scope,
         "method": "GET",
         "path": whole,
-        "raw_path": whole.encode(),
+        "raw_path": quote(whole).encode(),
         "query_string": query.encode(),
         "headers": headers,
         "extensions": {},

@@ -7,9 +7,7 @@ those do not differ from visitor to visitor either.
 from __future__ import annotations
 
 import hashlib
-import html
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -25,6 +23,8 @@ FOR_EVER = b"public, max-age=31536000, immutable"
 @cache
 def script() -> tuple[bytes, str]:
     """The script and its hash; read once per process."""
+    from importlib.resources import files
+
     data = files(__package__).joinpath("bridge.js").read_bytes()
     return data, hashlib.sha256(data).hexdigest()[:16]
 
@@ -37,6 +37,8 @@ def url(settings: Settings, mount: str) -> str:
 
 def tag(settings: Settings, mount: str, nonce: str | None = None) -> str:
     """The one constant tag of a page; a nonce is all that may differ."""
+    from html import escape  # brings a table of 2,231 names: not at import
+
     attributes = {"src": url(settings, mount), "data-function": settings.function}
     if len(settings.bots) == 1:
         attributes["data-bot"] = settings.bots[0].chatbot_id
@@ -44,7 +46,7 @@ def tag(settings: Settings, mount: str, nonce: str | None = None) -> str:
         attributes["data-account"] = settings.account_id
     if nonce is not None:
         attributes["nonce"] = nonce
-    return "<script " + " ".join(f'{name}="{html.escape(value)}"' for name, value in attributes.items()) + "></script>"
+    return "<script " + " ".join(f'{name}="{escape(value)}"' for name, value in attributes.items()) + "></script>"
 
 
 def serve(method: str, query: bytes) -> Answer:

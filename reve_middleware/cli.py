@@ -24,7 +24,7 @@ NOTE = """<h2>Try this</h2>
 <ol>
 <li>Open the chat, at the bottom on the right. The bot greets a stranger.</li>
 <li>Log in. The bot knows your name at once, in the same conversation.</li>
-<li>Change the phone number in your account. The bot hears of it.</li>
+<li>Change the phone number in your account. The bot hears of it within five seconds.</li>
 <li>Log out. The bot says goodbye and forgets you.</li>
 </ol>
 <p>The other side: <a href="{operator}" target="_blank">every request the bot received</a>.</p>"""
@@ -36,7 +36,7 @@ WELCOME = """The demo is running.
 
   1. Open the chat on the shop's page: the bot greets a stranger.
   2. Log in: the bot knows your name at once.
-  3. Change the phone number in your account: the bot hears of it.
+  3. Change the phone number in your account: the bot hears of it within five seconds.
   4. Log out: the bot says goodbye and forgets you.
 
 Ctrl-C stops it."""
@@ -106,10 +106,9 @@ def _enter(stack: ExitStack, server: AbstractContextManager[str], option: str) -
     except ModuleNotFoundError as missing:
         raise DemoError(f"{missing.name} is not installed: pip install '{NAME}[demo]'") from None
     except OSError as error:
+        why = (error.strerror or str(error)).partition(" (")[0].lower()
         name = option.split()[0]
-        raise DemoError(
-            f"{option}: {(error.strerror or str(error)).lower()}; choose another with {name} (0 picks one)"
-        ) from None
+        raise DemoError(f"{option}: {why}; choose another with {name} (0 picks one)") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -39,7 +39,7 @@ def permission(policies: Iterable[str], origins: Sequence[str], script_path: str
         return Permission(False, advice="connect-src 'self'")
     limits = [sources for sources in scripts if sources is not None]
     nonces = [nonce for sources in limits for source in sources for nonce in NONCE.findall(source)]
-    for nonce in (None, *nonces):
+    for nonce in (*nonces, None):
         if all(_may_run(sources, origins, script_path, nonce) for sources in limits):
             return Permission(True, nonce)
     return Permission(False, advice="script-src 'self', or a nonce")

@@ -74,6 +74,10 @@ class _Loop(asyncio.SelectorEventLoop):
         self.resolvers = DaemonThreads("reve-middleware-dns", 4)
         self.resolvers.prepare()
 
+    def close(self) -> None:
+        self.resolvers.end()
+        super().close()
+
     async def getaddrinfo(
         self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> Any:

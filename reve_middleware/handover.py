@@ -5,9 +5,6 @@ Contract §5. Asked in this order, and no further than needed: consent, who, wha
 
 from __future__ import annotations
 
-import datetime
-import decimal
-import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -161,6 +158,10 @@ def sign_out_push(settings: Settings, ids: Ids, now: int) -> Push | None:
 
 def read_identity(answer: Any) -> tuple[str, str | None]:
     """Who, and the version if there is one, of what `identity=` returned. Raises `ProfileError`."""
+    import datetime  # these three are slow to import, and many sites have no identity=
+    import decimal
+    import uuid
+
     version: Any = None
     if isinstance(answer, tuple):
         if len(answer) != 2:

@@ -7,7 +7,6 @@ the answer back in; what a generator returns is what the shell does to the respo
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -120,8 +119,7 @@ NO_ANSWER: Final = _NoAnswer()
 """The callable raised, took too long, or was not asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class BodyFault:
+class BodyFault(NamedTuple):
     """Why a request body was not read."""
 
     status: int

@@ -6,9 +6,9 @@ Records carry a reason code in `record.reve`. Never a value of a profile, a clie
 from __future__ import annotations
 
 import logging
+import os.path
 import threading
 import time
-from pathlib import PurePath
 from types import TracebackType
 
 log = logging.getLogger("reve_middleware")
@@ -89,4 +89,4 @@ def where(error: BaseException) -> str:
         trace = trace.tb_next
     if trace is None:
         return type(error).__name__
-    return f"{type(error).__name__} at {PurePath(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+    return f"{type(error).__name__} at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"

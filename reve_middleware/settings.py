@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, NoReturn, TypedDict
 from urllib.parse import urlsplit
 
@@ -124,6 +123,8 @@ class Settings:
         given = dict(keywords)
         for name in given:
             if name not in Keywords.__annotations__:
+                from difflib import get_close_matches
+
                 close = get_close_matches(name, Keywords.__annotations__, 1)
                 raise SettingsError(
                     f"there is no keyword {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")

@@ -27,7 +27,7 @@ class DaemonThreads:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._threads = 0
         self._free = 0
 
@@ -48,6 +48,12 @@ class DaemonThreads:
             if self._threads == 0:
                 self._start()
 
+    def end(self) -> None:
+        """Let the threads end when their jobs have; to be called by whoever submits no more."""
+        with self._lock:
+            for _ in range(self._threads):
+                self._jobs.put(None)
+
     def _start(self) -> bool:
         if self._threads >= self._most:
             return False
@@ -60,9 +66,11 @@ class DaemonThreads:
         self._free += 1
         return True
 
-    def _work(self, jobs: queue.SimpleQueue[Job]) -> None:
+    def _work(self, jobs: queue.SimpleQueue[Job | None]) -> None:
         while True:
             job = jobs.get()
+            if job is None:
+                return
             with contextlib.suppress(BaseException):
                 job()
             del job

@@ -180,21 +180,19 @@ class _Response:
 
     def start(self, status: str, headers: TextHeaders, *exc_info: Any) -> Callable[[bytes], object]:
         """What the application sees as `start_response`."""
-        again = self.started
+        if self.started and not (self.held and not self.chunks and exc_info and exc_info[0]):
+            self._flush()
+            return self._start_response(status, headers, *exc_info)
         self.started = True
-        if again and not (self.held and exc_info and exc_info[0]):
-            self._release_start()
-            return self._start_response(status, headers, *exc_info)
         self.held = self.searching = False
-        if not self._shell._concerns(self._environ, headers):
+        try:
+            headers, tag = self._decide(status, headers)
+        except Exception as error:
+            self._shell._notes.fault(error)
+            tag = None
+        if tag is None:
             return self._start_response(status, headers, *exc_info)
-        raw: Headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        outgoing = self._decide(status, raw)
-        if outgoing.headers is not raw:
-            headers = _as_text(outgoing.headers)
-        if outgoing.tag is None:
-            return self._start_response(status, headers, *exc_info)
-        self._tag, self._finder, self.searching = outgoing.tag, HeadFinder(), True
+        self._tag, self._finder, self.searching = tag, HeadFinder(), True
         if any(name.lower() in ("content-length", "etag") for name, _ in headers):
             self.held = True  # they depend on whether the tag goes in
             self._status, self._headers, self._exc_info = status, headers, exc_info
@@ -202,15 +200,25 @@ class _Response:
             self._write = self._start_response(status, headers, *exc_info)
         return self.write
 
-    def _decide(self, status: str, raw: Headers) -> Outgoing:
+    def _decide(self, status: str, headers: TextHeaders) -> tuple[TextHeaders, bytes | None]:
+        """The headers that go out, and the tag if this may be a page."""
         shell, visit = self._shell, self._visit
-        try:
-            request = request_of(self._environ)._replace(path=_decode(visit.path), mount=visit.mount)
-            flow = shell._core.response(request, Start(int(status[:3]), raw), visit, now_in_microseconds())
-            return shell._drive(flow, self._environ)  # type: ignore[no-any-return]
-        except Exception as error:
-            shell._notes.fault(error)
-            return Outgoing(raw, None)
+        if not shell._concerns(self._environ, headers):
+            return headers, None
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        request = request_of(self._environ)._replace(path=_decode(visit.path), mount=visit.mount)
+        start = Start(int(status[:3]) if status[:3].isdigit() else 0, raw)
+        flow = shell._core.response(request, start, visit, now_in_microseconds())
+        outgoing: Outgoing = shell._drive(flow, self._environ)
+        return headers if outgoing.headers is raw else _as_text(outgoing.headers), outgoing.tag
+
+    def _flush(self) -> None:
+        """What the application wrote while the head was looked for goes out as it is."""
+        self.searching = False
+        chunks, self.chunks = self.chunks, []
+        write = self._release_start()
+        for chunk in chunks:
+            write(chunk)
 
     def write(self, data: bytes) -> None:
         """What the application sees as `write` while the head is looked for."""
@@ -268,10 +276,14 @@ class _Response:
             self._release_start()
             return iterable
         body = _Body(self, iterable)
-        if self.started and type(iterable) in (list, tuple):
-            return body.whole()
-        if self.held:
-            body.begin()
+        try:
+            if self.started and type(iterable) in (list, tuple):
+                return list(body)  # servers look at a list's length
+            if self.held:
+                body.begin()
+        except Exception:
+            body.close()  # the server never sees it
+            raise
         return body
 
 
@@ -318,10 +330,6 @@ class _Body:
             raise
         finally:
             current_visit.reset(token)
-
-    def whole(self) -> list[bytes]:
-        """All of it, where the application returned a list: servers look at a list's length."""
-        return list(self)
 
     def close(self) -> None:
         close = getattr(self._iterable, "close", None)
