@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .asgi import ReveMiddleware
 from .errors import ProfileError, ReveError, SettingsError
+from .handoff import NotDelivered, adeliver, deliver
 from .routes import disabled, enabled
 from .settings import Bot
 from .visitor import identify, script_tag, sign_out
@@ -18,12 +19,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Bot",
+    "NotDelivered",
     "ProfileError",
     "ReveError",
     "ReveMiddleware",
     "ReveWSGIMiddleware",
     "SettingsError",
     "__version__",
+    "adeliver",
+    "deliver",
     "disabled",
     "enabled",
     "identify",

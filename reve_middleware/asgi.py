@@ -17,7 +17,20 @@ from starlette.requests import Request as StarletteRequest
 from . import bridge
 from .exchange import Outgoing
 from .inject import HeadFinder, insert, page_type, with_tag
-from .messages import Answer, Ask, BodyFault, Headers, LookedUp, LookUp, ReadBody, Request, Start, Verb
+from .messages import (
+    Answer,
+    Ask,
+    BodyFault,
+    Discard,
+    Headers,
+    LookedUp,
+    LookUp,
+    Offer,
+    ReadBody,
+    Request,
+    Start,
+    Verb,
+)
 from .shell import Shell, now_in_microseconds
 from .visitor import KEY, Visit, current_visit
 
@@ -44,9 +57,12 @@ class ReveMiddleware(Shell):
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 send = self._flush_at_shutdown(send)
+                self._begin()
             return await self.app(scope, receive, send)
         if KEY in scope:  # a layer of ours is outside: this one stands down
             return await self.app(scope, receive, send)
+        if not self._begun:
+            self._begin()
         path, mount = scope["path"], scope.get("root_path", "")
         if self._within in path:
             answer = await self._own(scope, receive)
@@ -118,6 +134,11 @@ class ReveMiddleware(Shell):
                     answer = BodyFault(400) if receive is None else await _read(receive, limit, seconds)
                 case LookUp():
                     answer = await self._look_up(verb, scope)
+                case Offer(push):
+                    answer = await self._sender.offer_async(push)
+                case Discard(key):
+                    await self._sender.let_go_async(key, now_in_microseconds())
+                    answer = None
                 case _:
                     answer = self._perform(verb)
 

@@ -160,10 +160,8 @@
     const join = (site) => (made.has(site) ? site : typeof site === "function" ? chain(own, site) : own);
     let now = own;
     try { now = join(object[key]); } catch (e) { /* a getter or proxy that throws has nothing to keep */ }
-    const get = () => now;
     const set = (site) => { now = join(site); };
-    made.add(get);
-    Object.defineProperty(object, key, { get, set, configurable: true, enumerable: true });
+    Object.defineProperty(object, key, { get: () => now, set, configurable: true, enumerable: true });
   }
 
   function has(object) {
@@ -173,14 +171,9 @@
   // → the site's object with our functions in it, or a child of it where it is frozen; null when it is no object.
   function merge(site) {
     if (site === null || (typeof site !== "object" && typeof site !== "function")) return null;
-    const add = (object) => ours.forEach(([key, own]) => {
-      const there = Object.getOwnPropertyDescriptor(object, key);
-      if (!there || !made.has(there.get)) install(object, key, own);
-    });
-    try {
-      add(site);
-      if (has(site)) return site;
-    } catch (e) { /* frozen, sealed, a proxy that throws */ }
+    const add = (object) => ours.forEach(([key, own]) => install(object, key, own));
+    try { add(site); } catch (e) { /* frozen, sealed, a proxy that throws */ }
+    if (has(site)) return site;
     const child = Object.create(site);
     add(child);
     return child;
@@ -237,8 +230,7 @@
     }
     window.__revechat_account = tag.dataset.account;
     window.__revechat_version = 2;
-    script.async = true;
-    script.nonce = tag.nonce;
+    script.nonce = tag.nonce; // async it is anyway, as every element made by a script
     (document.head || document.documentElement).appendChild(script);
   }
 

@@ -87,10 +87,11 @@ def is_same_origin(request: Request, allowed_origins: frozenset[str]) -> bool:
         ours = urlsplit(f"{parts.scheme}://{(host or b'').decode('ascii')}")
         if parts.scheme not in DEFAULT_PORTS or origin != f"{parts.scheme}://{parts.netloc}" or not parts.hostname:
             return False
-        if "@" in ours.netloc or ours.path or ours.query or ours.fragment:
+        if "@" in parts.netloc + ours.netloc or ours.path or ours.query or ours.fragment:
             return False
         default = DEFAULT_PORTS[parts.scheme]
-        if (parts.hostname, parts.port or default) != (ours.hostname, ours.port or default):
+        theirs, own = (default if one.port is None else one.port for one in (parts, ours))
+        if (parts.hostname, theirs) != (ours.hostname, own):
             return False
     except ValueError:
         return False

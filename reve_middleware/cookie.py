@@ -23,6 +23,8 @@ CLOCK_SKEW = 60
 """Seconds by which two machines' clocks may differ."""
 LONGEST_VALUE = 4096
 """Bytes; browsers keep no longer cookie (RFC 6265 §6.1)."""
+REMEMBERED_VALUES = 4096
+"""Genuine values whose signature is not computed again."""
 
 MICRO = 1_000_000
 
@@ -50,6 +52,7 @@ class Cookies:
         self.mark_name = f"{prefix}{base}-mark".encode()
         self._attributes = b"; Path=/; HttpOnly; SameSite=Lax" + (b"" if dev else b"; Secure")
         oldest_first = list(reversed(secrets))  # the order itsdangerous asks for: it signs with the last
+        self._genuine: dict[tuple[bytes, bytes], bytes] = {}
         self._ids = self._signer(oldest_first, b"reve-middleware ids cookie")
         self._mark = self._signer(oldest_first, b"reve-middleware mark cookie")
 
@@ -64,7 +67,7 @@ class Cookies:
             return None
         try:
             chatbot_id, session_id, captured = json.loads(base64_decode(payload))
-        except (ValueError, BadData):
+        except (ValueError, TypeError, BadData):
             return None
         if not (isinstance(chatbot_id, str) and isinstance(session_id, str) and isinstance(captured, int)):
             return None
@@ -101,14 +104,20 @@ class Cookies:
     def _set(self, name: bytes, value: bytes, seconds: int) -> bytes:
         return b"%b=%b; Max-Age=%d%b" % (name, value, seconds, self._attributes)
 
-    @staticmethod
-    def _unsign(signer: Signer, value: bytes | None) -> bytes | None:
+    def _unsign(self, signer: Signer, value: bytes | None) -> bytes | None:
         if not value or len(value) > LONGEST_VALUE:
             return None
+        known = self._genuine.get((signer.salt, value))
+        if known is not None:
+            return known
         try:
-            return signer.unsign(value)
+            payload = signer.unsign(value)
         except BadData:
             return None
+        if len(self._genuine) >= REMEMBERED_VALUES:
+            self._genuine.clear()
+        self._genuine[signer.salt, value] = payload
+        return payload
 
 
 def find(headers: Iterable[bytes], name: bytes) -> bytes | None:

@@ -38,7 +38,7 @@ def permission(policies: Iterable[str], origins: Sequence[str], script_path: str
     if not all(post is None or _allows(post, origins, post_path) for post in posts):
         return Permission(False, advice="connect-src 'self'")
     limits = [sources for sources in scripts if sources is not None]
-    nonces = [nonce for sources in limits for source in sources for nonce in NONCE.findall(source)]
+    nonces = [match[1] for sources in limits for source in sources if (match := NONCE.fullmatch(source))]
     for nonce in (*nonces, None):
         if all(_may_run(sources, origins, script_path, nonce) for sources in limits):
             return Permission(True, nonce)
@@ -58,7 +58,7 @@ def _first(policy: dict[str, list[str]], *names: str) -> list[str] | None:
 
 
 def _may_run(sources: list[str], origins: Sequence[str], path: str, nonce: str | None) -> bool:
-    if nonce is not None and any(nonce in NONCE.findall(source) for source in sources):
+    if nonce is not None and any(match[1] == nonce for source in sources if (match := NONCE.fullmatch(source))):
         return True
     if any(source.lower() == "'strict-dynamic'" for source in sources):
         return False  # then neither hosts nor 'self' count
@@ -70,9 +70,13 @@ def _allows(sources: list[str], origins: Sequence[str], path: str) -> bool:
 
 
 def _matches(source: str, written: str, origin: str, path: str) -> bool:
-    ours = urlsplit(origin)
     if source in ("'self'", "*"):
         return True
+    try:
+        ours = urlsplit(origin)
+        own_port = ours.port or DEFAULT_PORTS.get(ours.scheme)
+    except ValueError:  # a Host header that names no host
+        return False
     if source.endswith(":"):
         return source == f"{ours.scheme}:" or (source == "http:" and ours.scheme == "https")
     match = HOST_SOURCE.fullmatch(source)
@@ -87,7 +91,6 @@ def _matches(source: str, written: str, origin: str, path: str) -> bool:
             return False
     elif host not in ("*", own_host, f"[{own_host}]"):
         return False
-    own_port = ours.port or DEFAULT_PORTS.get(ours.scheme)
     if port != "*" and (int(port) if port else DEFAULT_PORTS.get(ours.scheme)) != own_port:
         return False
     wanted = (HOST_SOURCE.fullmatch(written) or match)["path"]  # paths keep their case

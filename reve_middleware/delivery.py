@@ -24,14 +24,14 @@ from .push import Push
 from .threads import DaemonThreads, run_in
 
 if TYPE_CHECKING:
+    from .outbox import Outbox
     from .settings import Settings
     from .webhook import Clients, Outcome
 
 log = logging.getLogger("reve_middleware")
 
-TOO_OLD = 600.0
-"""Seconds after which a push is given up; while its bot is held, age does not count."""
 TOO_OLD_EVEN_IF_HELD = 7200.0
+"""Seconds after which a push is given up even if its bot was held all the time."""
 IDLE_SECONDS = 60.0
 """Seconds after which a thread with nothing to do ends."""
 SWEEP_SECONDS = 30.0
@@ -56,7 +56,7 @@ class Result:
 class Owner(Protocol):
     """What a run shares with the lives before and after it."""
 
-    mailbox: Mailbox
+    mailbox: Mailbox | Outbox
     gates: dict[str, Gate]
     attempts: Counter[str]
 
@@ -176,8 +176,9 @@ class Run:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
         await clients.close()
+        self._mailbox.hand_back()
         if self._closing_until is not None:
-            left = self._left_behind + self._mailbox.sizes()[0]
+            left = self._left_behind + self._mailbox.at_risk()
             if left:
                 log.warning("%d pushes were not delivered before the end", left, extra={"reve": "left_behind"})
 
@@ -201,7 +202,7 @@ class Run:
 
     def _next_time(self, now: float, latest: float) -> float:
         """When the next letter may go, at the earliest."""
-        due = self._mailbox.next_due(partial(self._may_try, now))
+        due = self._mailbox.next_due(now, partial(self._may_try, now))
         times = [latest] if due is None else [latest, due]
         waiting = self._mailbox.bots_waiting()
         times += [at for at in (self._gates[bot].opens_at() for bot in waiting) if at is not None and at > now]
@@ -224,7 +225,8 @@ class Run:
             outcome = await self._attempt(letter, clients)
         except asyncio.CancelledError:
             self._gates[push.chatbot_id].abandoned()
-            self._leave_behind(letter)
+            now = self._clock()
+            self._keep(letter, now, now)
             raise
         except Exception:
             outcome = Outcome("again", "failed")
@@ -286,7 +288,7 @@ class Run:
 
     def _keep(self, letter: Letter, due: float, now: float) -> bool:
         """For another attempt, unless there is no time left for one."""
-        if self._closing_until is not None:
+        if self._closing_until is not None and not letter.generation:
             self._leave_behind(letter)
             return False
         return self._mailbox.again(letter, due, now)
@@ -298,7 +300,7 @@ class Run:
     def _too_old(self, letter: Letter, now: float) -> bool:
         age = now - letter.offered
         held = self._gates[letter.push.chatbot_id].held(now) - letter.held_before
-        return age > TOO_OLD_EVEN_IF_HELD or age - held > TOO_OLD
+        return age > TOO_OLD_EVEN_IF_HELD or age - held > self._mailbox.too_old
 
     def _sweep(self, now: float) -> None:
         for letter in self._mailbox.give_up_waiting(lambda letter: self._too_old(letter, now), now):

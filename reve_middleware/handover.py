@@ -41,6 +41,17 @@ DECLINED = Verdict("declined")
 ANOTHER = Verdict("another")
 
 
+class _Case(NamedTuple):
+    """One look at one visitor."""
+
+    settings: Settings
+    memory: Memory
+    ids: Ids
+    mark: Mark | None
+    now: int
+    capture: bool
+
+
 def hand_over(
     settings: Settings, memory: Memory, ids: Ids, mark: Mark | None, visit: Visit, now: int, *, capture: bool
 ) -> Generator[Verb, Any, Verdict]:
@@ -51,54 +62,72 @@ def hand_over(
             return DECLINED if capture else UNKNOWN
         if not consent:
             return DECLINED
-
-    hasher = settings.hasher
-    if mark is not None and not hasher.same(mark.session, "session", "\0".join(ids.key)):
+    if mark is not None and not settings.hasher.same(mark.session, "session", "\0".join(ids.key)):
         mark = None
-
+    who = yield from _who(settings, visit)
+    if isinstance(who, Verdict):
+        return who
+    case = _Case(settings, memory, ids, mark, now, capture)
     profile = visit.profile
-    who = version = None
-    if settings.identity is not None:
-        answer = yield Ask("identity")
-        if answer is NO_ANSWER or answer is None:
-            if profile is UNSAID or profile is None:
-                return ANONYMOUS if answer is None else UNKNOWN
-        else:
-            try:
-                who, version = read_identity(answer)
-            except ProfileError as error:
-                yield Note("identity", str(error))
-                return UNKNOWN
-
-    lost = memory.is_lost(ids.key)
     if profile is UNSAID:
-        same_who = mark is not None and who is not None and hasher.same(mark.who, "who", who)
-        if mark is not None and who is not None and not same_who and not capture:
-            return ANOTHER
-        if same_who and version is not None and not lost and hasher.same(mark.version, "version", version):  # type: ignore[union-attr]
-            memory.quiet(ids.key)
-            return Verdict("current", mark)
-        if settings.profile is None:
-            return UNKNOWN
+        known = _known_without_profile(case, *who)
+        if known is not None:
+            return known
         profile = yield Ask("profile")
-        if profile is NO_ANSWER:
-            return UNKNOWN
+    if profile is NO_ANSWER:
+        return UNKNOWN
     if profile is None:
         return ANONYMOUS
+    return (yield from _compare(case, profile, *who))
 
+
+def _who(settings: Settings, visit: Visit) -> Generator[Verb, Any, tuple[str | None, str | None] | Verdict]:
+    """Who and which version `identity=` says it is; Nones where the profile will have to say it."""
+    if settings.identity is None:
+        return None, None
+    answer = yield Ask("identity")
+    if answer is NO_ANSWER or answer is None:
+        if visit.profile is UNSAID or visit.profile is None:
+            return ANONYMOUS if answer is None else UNKNOWN
+        return None, None
+    try:
+        return read_identity(answer)
+    except ProfileError as error:
+        yield Note("identity", str(error))
+        return UNKNOWN
+
+
+def _known_without_profile(case: _Case, who: str | None, version: str | None) -> Verdict | None:
+    """The verdict, where the profile need not be computed for it."""
+    mark, hasher = case.mark, case.settings.hasher
+    if mark is not None and who is not None:
+        if not hasher.same(mark.who, "who", who):
+            if not case.capture:
+                return ANOTHER
+        elif (
+            version is not None
+            and hasher.same(mark.version, "version", version)
+            and not case.memory.is_lost(case.ids.key)
+        ):
+            case.memory.quiet(case.ids.key)
+            return Verdict("current", mark)
+    return UNKNOWN if case.settings.profile is None else None
+
+
+def _compare(case: _Case, profile: Any, who: str | None, version: str | None) -> Generator[Verb, Any, Verdict]:
+    """The profile against the mark: push it, or keep quiet, or let the chat go."""
+    settings, ids, mark, hasher = case.settings, case.ids, case.mark, case.settings.hasher
     try:
         data = encode_profile(profile)
-        who = who or who_of(profile)
-        body = encode_body(settings.payload, ids.chatbot_id, ids.session_id, data)
     except ProfileError as error:
         yield Note("profile", str(error))
         return UNKNOWN
+    who = who or who_of(profile)
     if who is None:
         yield Note("no_identity")
         return UNKNOWN
-
     if mark is not None and not hasher.same(mark.who, "who", who):
-        if not capture:
+        if not case.capture:
             return ANOTHER
         mark = None
     fresh = Mark(
@@ -106,12 +135,16 @@ def hand_over(
         who=hasher.digest("who", who),
         version=hasher.digest("version", version) if version is not None else "",
         profile=hasher.digest("profile", data),
-        at=now,
+        at=case.now,
     )
-    if mark is not None and not lost and hasher.same(mark.profile, "profile", data):
-        memory.quiet(ids.key)
+    if mark is not None and hasher.same(mark.profile, "profile", data) and not case.memory.is_lost(ids.key):
+        case.memory.quiet(ids.key)
         return Verdict("current", fresh._replace(at=mark.at))
-
+    try:
+        body = encode_body(settings.payload, ids.chatbot_id, ids.session_id, data)
+    except ProfileError as error:
+        yield Note("profile", str(error))
+        return UNKNOWN
     offered: Offered = yield Offer(
         Push(
             chatbot_id=ids.chatbot_id,
@@ -121,14 +154,14 @@ def hand_over(
             visitor=fresh.who,
             transition=f"{mark.at if mark else 0}.{fresh.who}.{fresh.profile}",
             captured=ids.captured,
-            at=now,
-            urgent=capture,
+            at=case.now,
+            urgent=case.capture,
         )
     )
     if offered.status not in ("queued", "current"):
         return Verdict(offered.status)
     if offered.status == "queued" and mark is not None:
-        restless = memory.changed(ids.key, fields_of(data))
+        restless = case.memory.changed(ids.key, fields_of(data))
         if restless is not None:
             yield Note("restless", printable(restless))
     return Verdict(offered.status, fresh._replace(at=offered.at))

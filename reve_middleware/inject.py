@@ -27,22 +27,24 @@ ASCII_CHARSETS = re.compile(
 """Python's names of the charsets in which `<head>` is the same bytes as in ASCII."""
 
 BLANKS: Final = re.compile(rb"[ \t\r\n\f]*+")
-BLANK: Final = re.compile(rb"\s+")
+BLANK: Final = re.compile(rb"[ \t\r\n\f]+")
 COMMENT_END: Final = re.compile(rb"--!?>")
 TAG: Final = re.compile(
-    rb"""<(html|head)(?:[\s/]++(?:[^\s/>="'<]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"'=<`]++))?+)?+)*+>""",
+    rb"""<(html|head)(?:[ \t\r\n\f/]++(?:[^\s/>="'<]++"""
+    rb"""(?:[ \t\r\n\f]*+=[ \t\r\n\f]*+(?:"[^"]*+"|'[^']*+'|[^\s>"'=<`]++))?+)?+)*+>""",
     re.IGNORECASE,
 )
-"""A whole tag, attributes as the standard writes them; one with a stray quote is not understood."""
-DECLARED: Final = re.compile(rb"<!doctype\s+html[^>]*+>", re.IGNORECASE)
-BEGUN: Final = re.compile(rb"<(?:html|head)[\s/]|<!doctype\s+html", re.IGNORECASE)
+"""A whole tag, attributes as the standard writes them; one with a stray quote, or a vertical tab, which is no
+blank in HTML, is not understood."""
+DECLARED: Final = re.compile(rb"<!doctype[ \t\r\n\f]+html[^>]*+>", re.IGNORECASE)
+BEGUN: Final = re.compile(rb"<(?:html|head)[ \t\r\n\f/]|<!doctype[ \t\r\n\f]+html", re.IGNORECASE)
 WORDS: Final = (b"<!--", b"<!doctype html", b"<html", b"<head")
 
 
 def page_type(headers: Iterable[Header]) -> bytes | None:
     """The content type, where it is a page's."""
     found = values(headers, b"content-type")
-    return found[0] if len(found) == 1 and found[0].lstrip().lower().startswith(PAGE_TYPES) else None
+    return found[0] if len(found) == 1 and found[0].partition(b";")[0].strip().lower() in PAGE_TYPES else None
 
 
 def reason_against(request: Request, status: int, headers: Headers) -> str | None:

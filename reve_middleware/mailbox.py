@@ -12,10 +12,10 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeAlias, TypeVar
 
 from .messages import Offered
 from .push import Push
+from .recollection import Key, Recent, Recollection
 
 MOST_CHATS = 10_000
 MOST_BYTES = 16 * 1024 * 1024
@@ -23,12 +23,6 @@ MOST_BYTES = 16 * 1024 * 1024
 MOST_CHATS_OF_ONE_VISITOR = 5
 SPACING = 5.0
 """Seconds between two pushes to one chat."""
-REMEMBER_HANDED_OVER = 600.0
-"""Seconds for which a response that ran side by side with another is recognised."""
-REMEMBER_SIGNED_OUT = 3600.0
-"""Seconds for which a late response of a chat that was let go is recognised."""
-
-Key: TypeAlias = tuple[str, str]
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -41,6 +35,10 @@ class Letter:
     held_before: float = 0.0
     """Seconds for which the bot had been held when this was offered."""
     attempts: int = 0
+    generation: int = 0
+    """In an outbox: which storing it is. 0: in memory."""
+    turn: int = 0
+    """In memory: which of the heap's entries is its own."""
 
 
 class _Chat:
@@ -53,38 +51,12 @@ class _Chat:
         self.in_flight: Letter | None = None
 
 
-T = TypeVar("T")
-
-
-class _Recent(Generic[T]):
-    """A dictionary whose entries are forgotten after a while, oldest first."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._entries: OrderedDict[Key, tuple[float, T]] = OrderedDict()
-
-    def put(self, key: Key, value: T, now: float) -> None:
-        self._entries.pop(key, None)
-        self._entries[key] = (now, value)
-        while self._entries:
-            oldest, (when, _) = next(iter(self._entries.items()))
-            if now - when <= self._seconds and len(self._entries) <= MOST_CHATS:
-                return
-            del self._entries[oldest]
-
-    def get(self, key: Key, now: float) -> T | None:
-        entry = self._entries.get(key)
-        return entry[1] if entry is not None and now - entry[0] <= self._seconds else None
-
-    def drop(self, key: Key) -> None:
-        self._entries.pop(key, None)
-
-    def __contains__(self, key: Key) -> bool:
-        return key in self._entries
-
-
 class Mailbox:
     """Offer, claim, settle."""
+
+    durable = False
+    too_old = 600.0
+    """Seconds after which a push is given up; while its bot is held, age does not count."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -93,10 +65,8 @@ class Mailbox:
         self._turn = 0
         self._bytes = 0
         self._by_visitor: dict[str, OrderedDict[Key, None]] = {}
-        self._handed_over: _Recent[tuple[str, int]] = _Recent(REMEMBER_HANDED_OVER)  # transition, at
-        self._signed_out: _Recent[int] = _Recent(REMEMBER_SIGNED_OUT)  # the instant
-        self._started: _Recent[float] = _Recent(SPACING)
-        self._lost: _Recent[None] = _Recent(REMEMBER_SIGNED_OUT)
+        self._known = Recollection()
+        self._started: Recent[float] = Recent(SPACING)
         self.counts: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
 
@@ -105,19 +75,14 @@ class Mailbox:
     def offer(self, push: Push, now: float, held_before: float = 0.0) -> Offered:
         """Take a push if it is news and there is room. Never raises, never waits for anything slow."""
         with self._lock:
-            key = push.key
-            gone = self._signed_out.get(key, now)
-            if gone is not None and push.transition and push.captured <= gone:
-                return Offered("signed_out", push.at)
-            known = self._handed_over.get(key, now)
-            if known is not None and push.transition and known[0] == push.transition:
-                return Offered("current", known[1])
+            known = self._known.answer(push, now)
+            if known is not None:
+                return known
             if not self._make_room(push, now):
                 self.counts["busy"] += 1
                 return Offered("busy", push.at)
             self._put(push, now, held_before)
-            self._lost.drop(key)
-            self._handed_over.put(key, (push.transition, push.at), now)
+            self._known.took(push, now)
             self.counts["offered"] += 1
             return Offered("queued", push.at)
 
@@ -129,13 +94,21 @@ class Mailbox:
             if chat is not None and chat.waiting is not None:
                 self._take_out(key, chat)
                 self.dropped["signed_out"] += 1
-            self._signed_out.put(key, instant, now)
-            self._handed_over.drop(key)
-            self._lost.drop(key)
+            self._known.let_go(key, instant, now)
 
     def is_lost(self, key: Key) -> bool:
         """Was the last push of this chat given up, so that its mark counts for nothing?"""
-        return key in self._lost
+        return self._known.is_lost(key)
+
+    def lose(self, key: Key, now: float) -> None:
+        """The last push of this chat was given up elsewhere."""
+        with self._lock:
+            self._known.lose(key, now)
+
+    def found(self, key: Key) -> None:
+        """This chat has a push elsewhere."""
+        with self._lock:
+            self._known.found(key)
 
     # What the sender calls ---------------------------------------------------------------------
 
@@ -151,10 +124,11 @@ class Mailbox:
                     letter, chat.in_flight, chat.waiting = chat.waiting, chat.waiting, None
                     assert letter is not None, "pruned heaps lead to chats with a waiting letter"  # noqa: S101
                     self._started.put(key, now, now)
+                    self._due[bot] = self._due.pop(bot)  # the bots take turns
                     return letter
         return None
 
-    def next_due(self, may_try: Callable[[str], bool]) -> float | None:
+    def next_due(self, now: float, may_try: Callable[[str], bool]) -> float | None:
         """When the next letter of a bot that may be tried is due; None where none waits."""
         with self._lock:
             for heap in self._due.values():
@@ -175,14 +149,12 @@ class Mailbox:
     def again(self, letter: Letter, due: float, now: float) -> bool:
         """Try the letter again at `due`, unless a newer one waits; was it kept?"""
         with self._lock:
-            key = letter.push.key
-            chat = self._chats[key]
+            chat = self._chats[letter.push.key]
             if chat.waiting is not None:
                 self.counts["superseded"] += 1
                 self._release(letter)
                 return False
-            gone = self._signed_out.get(key, now)
-            if gone is not None and letter.push.captured <= gone and letter.push.transition:
+            if self._known.is_signed_out(letter.push, now):
                 self.dropped["signed_out"] += 1
                 self._release(letter)
                 return False
@@ -197,7 +169,7 @@ class Mailbox:
             self.dropped[reason] += 1
             chat = self._chats[letter.push.key]
             if offer_again and chat.waiting is None:
-                self._lose(letter.push.key, now)
+                self._known.lose(letter.push.key, now)
             self._release(letter)
 
     def give_up_waiting(self, expired: Callable[[Letter], bool], now: float) -> list[Letter]:
@@ -210,7 +182,7 @@ class Mailbox:
             ]
             for key, chat, _ in old:
                 self._take_out(key, chat)
-                self._lose(key, now)
+                self._known.lose(key, now)
                 self.dropped["expired"] += 1
             return [letter for _, _, letter in old]
 
@@ -220,6 +192,13 @@ class Mailbox:
             waiting = sum(chat.waiting is not None for chat in self._chats.values())
             return waiting, sum(chat.in_flight is not None for chat in self._chats.values())
 
+    def at_risk(self) -> int:
+        """How many letters are lost if the process ends now."""
+        return self.sizes()[0]
+
+    def hand_back(self) -> None:
+        """The sender's thread ends; the memory holds nothing of it."""
+
     # Inside, with the lock held ----------------------------------------------------------------
 
     def _make_room(self, push: Push, now: float) -> bool:
@@ -227,18 +206,16 @@ class Mailbox:
         replaced = len(chat.waiting.push.body) if chat is not None and chat.waiting is not None else 0
         if self._bytes - replaced + len(push.body) > MOST_BYTES:
             return False
-        if chat is not None:
-            return True
-        if len(self._chats) >= MOST_CHATS:
+        if chat is None and len(self._chats) >= MOST_CHATS:
             return False
         own = self._by_visitor.get(push.visitor) if push.visitor else None
-        if own is not None and len(own) >= MOST_CHATS_OF_ONE_VISITOR:
+        if own is not None and push.key not in own and len(own) >= MOST_CHATS_OF_ONE_VISITOR:
             for key in own:
                 oldest = self._chats[key]
-                if oldest.waiting is not None:
+                if oldest.waiting is not None and oldest.in_flight is None:
                     self.dropped["visitor"] += 1
                     self._take_out(key, oldest)
-                    self._lose(key, now)
+                    self._known.lose(key, now)
                     break
             else:
                 return False
@@ -249,20 +226,24 @@ class Mailbox:
         chat = self._chats.get(key)
         if chat is None:
             chat = self._chats[key] = _Chat()
-        elif chat.waiting is not None:
-            self.counts["superseded"] += 1
-            self._bytes -= len(chat.waiting.push.body)
-            self._disown(chat.waiting.push)
+        replaced = chat.waiting
         started = self._started.get(key, now)
         due = now if push.urgent or started is None else started + SPACING
         letter = chat.waiting = Letter(push, now, due, held_before)
         self._bytes += len(push.body)
+        if replaced is not None:
+            self.counts["superseded"] += 1
+            self._bytes -= len(replaced.push.body)
+            self._disown(replaced.push)
         if push.visitor:
-            self._by_visitor.setdefault(push.visitor, OrderedDict())[key] = None
-        self._push_due(letter)
+            own = self._by_visitor.setdefault(push.visitor, OrderedDict())
+            own[key] = None
+            own.move_to_end(key)
+        if chat.in_flight is None:
+            self._push_due(letter)
 
     def _push_due(self, letter: Letter) -> None:
-        self._turn += 1
+        self._turn = letter.turn = self._turn + 1
         heap = self._due.setdefault(letter.push.chatbot_id, [])
         heapq.heappush(heap, (letter.due, self._turn, letter.push.key))
         if len(heap) > 64 and len(heap) > 4 * len(self._chats):  # superseded entries: keep them few
@@ -271,7 +252,7 @@ class Mailbox:
 
     def _is_live(self, entry: tuple[float, int, Key]) -> bool:
         chat = self._chats.get(entry[2])
-        return chat is not None and chat.waiting is not None and chat.in_flight is None and chat.waiting.due == entry[0]
+        return chat is not None and chat.waiting is not None and chat.waiting.turn == entry[1]
 
     def _prune(self, heap: list[tuple[float, int, Key]]) -> None:
         while heap and not self._is_live(heap[0]):
@@ -284,12 +265,10 @@ class Mailbox:
         chat.in_flight = None
         self._bytes -= len(letter.push.body)
         if chat.waiting is not None:
-            if chat.waiting.push.visitor != letter.push.visitor:
-                self._disown(letter.push)
             self._push_due(chat.waiting)
         else:
-            self._disown(letter.push)
             del self._chats[key]
+        self._disown(letter.push)
 
     def _take_out(self, key: Key, chat: _Chat) -> None:
         """The waiting letter of a chat goes."""
@@ -297,16 +276,17 @@ class Mailbox:
         if letter is not None:
             self._bytes -= len(letter.push.body)
             if chat.in_flight is None:
-                self._disown(letter.push)
                 del self._chats[key]
+            self._disown(letter.push)
 
     def _disown(self, push: Push) -> None:
+        """The push has left its chat: that counts for its visitor no longer, unless another one of theirs is in it."""
+        chat = self._chats.get(push.key)
+        for letter in (chat.waiting, chat.in_flight) if chat is not None else ():
+            if letter is not None and letter.push.visitor == push.visitor:
+                return
         own = self._by_visitor.get(push.visitor)
         if own is not None:
             own.pop(push.key, None)
             if not own:
                 del self._by_visitor[push.visitor]
-
-    def _lose(self, key: Key, now: float) -> None:
-        self._handed_over.drop(key)
-        self._lost.put(key, None, now)

@@ -53,6 +53,7 @@ TEXTS: dict[str, tuple[int, float | None, str]] = {
         "the profile's field %s differs on every response: each time the bot's flow runs again. "
         "Leave it out, or give it a steady order",
     ),
+    "handoff": (ERROR, ONCE_A_MINUTE, "handoff= failed with %s; the push is offered again with the next response"),
     "internal": (ERROR, ONCE_A_MINUTE, "a fault of reve-middleware (%s); the response went out as it was"),
 }
 

@@ -24,6 +24,7 @@ from .messages import Offered
 from .push import Push
 
 if TYPE_CHECKING:
+    from .outbox import Outbox
     from .settings import Settings
 
 CLOSE_SECONDS = 2.0
@@ -41,32 +42,66 @@ class Sender:
 
     def _reset(self) -> None:
         """In a forked child: what the parent holds is the parent's."""
-        _of_the_parent.append(self._run)
+        _of_the_parent.append((self._run, self.mailbox))
         self._begin()
 
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._run: Run | None = None
-        self.mailbox = Mailbox()
+        self.mailbox = self._new_mailbox()
         self.gates = {bot.chatbot_id: Gate() for bot in self._settings.bots}
         self.attempts: Counter[str] = Counter()
+
+    def _new_mailbox(self) -> Mailbox | Outbox:
+        if self._settings.outbox is None:
+            return Mailbox()
+        from .outbox import Outbox  # sqlite3 is imported by those who use it
+
+        return Outbox(self._settings.outbox)
 
     # Called by the shells, from any thread -----------------------------------------------------
 
     def offer(self, push: Push) -> Offered:
-        """Put a push into the mailbox and wake the thread. Takes microseconds."""
-        if self._pid != os.getpid():  # forked without Python's hooks, as uWSGI does
-            self._reset()
+        """Put a push into the mailbox and wake the thread. Takes microseconds, but with an outbox."""
+        self._same_process()
         now = self._clock()
-        offered = self.mailbox.offer(push, now, self.gates[push.chatbot_id].held(now))
-        if offered.status == "queued":
-            self._wake()
-        return offered
+        return self._taken(self.mailbox.offer(push, now, self.gates[push.chatbot_id].held(now)))
+
+    async def offer_async(self, push: Push) -> Offered:
+        """The same for an event loop, which the disk does not hold up."""
+        if not isinstance(self.mailbox, Mailbox):
+            self._same_process()
+            return self._taken(await self.mailbox.offer_async(push, self._clock()))
+        return self.offer(push)
 
     def let_go(self, key: tuple[str, str], instant: int) -> None:
         """Nothing captured for this chat before `instant` (microseconds) is to be sent any more."""
+        self._same_process()
         self.mailbox.let_go(key, instant, self._clock())
+
+    async def let_go_async(self, key: tuple[str, str], instant: int) -> None:
+        """The same for an event loop, which the disk does not hold up."""
+        if not isinstance(self.mailbox, Mailbox):
+            self._same_process()
+            await self.mailbox.let_go_async(key, instant, self._clock())
+        else:
+            self.let_go(key, instant)
+
+    def begin(self) -> None:
+        """With an outbox: send what a killed process has left."""
+        if self._settings.outbox is not None:
+            self._same_process()
+            self._wake()
+
+    def _same_process(self) -> None:
+        if self._pid != os.getpid():  # forked without Python's hooks, as uWSGI does
+            self._reset()
+
+    def _taken(self, offered: Offered) -> Offered:
+        if offered.status == "queued":
+            self._wake()
+        return offered
 
     def is_lost(self, key: tuple[str, str]) -> bool:
         """Was the last push of this chat given up?"""
@@ -132,9 +167,9 @@ class Sender:
 
 
 _senders: weakref.WeakSet[Sender] = weakref.WeakSet()
-_of_the_parent: list[Run | None] = []
+_of_the_parent: list[object] = []
 """Kept for ever in a forked child: to close a copied event loop would take the parent's own descriptors
-out of the epoll set that both share."""
+out of the epoll set that both share, and SQLite's connections must not cross a fork."""
 
 
 def _after_fork_in_child() -> None:

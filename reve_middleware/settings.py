@@ -104,6 +104,8 @@ class Keywords(TypedDict, total=False):
     session_id_pattern: str
     dev: bool
     payload: Payload
+    outbox: str | os.PathLike[str] | None
+    handoff: Callable[[dict[str, Any]], Any] | None
     client: Callable[[], Any] | None
     concurrency: int
     timeout: float
@@ -114,9 +116,9 @@ class Settings:
     """Every keyword, checked. Built once for each middleware; nothing changes afterwards."""
 
     __slots__ = (
-        "_bots", "account_id", "allowed_origins", "bots", "client", "concurrency", "consent", "cookies", "dev",
-        "function", "hasher", "identity", "inject", "logout_routes", "on_result", "path", "payload", "profile",
-        "routes", "session_id", "subrequest", "timeout",
+        "_bots", "account_id", "allowed_origins", "bots", "client", "concurrency", "consent", "cookies",
+        "dev", "function", "handoff", "hasher", "identity", "inject", "logout_routes", "on_result", "outbox",
+        "path", "payload", "profile", "routes", "session_id", "subrequest", "timeout",
     )  # fmt: skip
 
     def __init__(self, keywords: Mapping[str, Any]) -> None:
@@ -167,6 +169,10 @@ class Settings:
         self.payload: Payload = given.get("payload", "nested")
         if self.payload not in ("nested", "flat"):
             _callable(given, "payload", 3, "'nested', 'flat', or a callable of (chatbot_id, session_id, profile)")
+        self.outbox = _outbox(given.get("outbox"))
+        self.handoff = _callable(given, "handoff", 1)
+        if self.handoff is not None and self.outbox is not None:
+            raise SettingsError("outbox and handoff are both given: the task queue keeps what it is handed")
         self.concurrency: int = _number(given, "concurrency", 8, int, 1, 64)
         self.timeout: float = _number(given, "timeout", 10.0, (int, float), 0.1, 60.0)
 
@@ -319,6 +325,18 @@ def _origins(given: dict[str, Any]) -> list[str]:
         if not re.fullmatch(r"https?://[a-z0-9.\[\]:-]+", origin):
             _wrong("allowed_origins", origin, "origins as browsers send them: 'https://www.example.com'")
     return list(origins)
+
+
+def _outbox(path: Any) -> str | None:
+    right = "the path of a file in a folder that exists, such as 'reve.sqlite3'"
+    if path is None:
+        return None
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        _wrong("outbox", path or "''", right)
+    path = os.fspath(path)
+    if not isinstance(path, str) or os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or "."):
+        _wrong("outbox", path, right)
+    return os.path.abspath(path)
 
 
 def _flag(given: dict[str, Any], name: str, default: bool) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Unpack
 from .asking import Callables, is_async
 from .errors import SettingsError
 from .exchange import Core
+from .handoff import HandOff
 from .handover import Memory
 from .messages import Discard, Note, Offer, Verb
 from .notes import Notes
@@ -27,10 +28,14 @@ class Shell:
         self.app = app
         self._settings = Settings(keywords)
         self._notes = Notes()
-        self._sender = Sender(self._settings)
+        self._sender: Sender | HandOff = (
+            Sender(self._settings) if self._settings.handoff is None else HandOff(self._settings.handoff, self._notes)
+        )
         self._core = Core(self._settings, Memory(self._sender.is_lost))
         self._callables = Callables(self._settings, self._notes)
         self._within = f"{self._settings.path}/"
+        self._begun = self._settings.outbox is None
+        """Has what a killed process left in the outbox been looked for?"""
         if self._settings.dev:
             self._notes.say("dev")
 
@@ -45,6 +50,10 @@ class Shell:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} around {type(self.app).__name__}, {self._settings!r}>"
+
+    def _begin(self) -> None:
+        self._begun = True
+        self._sender.begin()
 
     def _perform(self, verb: Verb) -> Any:
         """The verbs that neither wait nor need the request."""

@@ -7,10 +7,11 @@ body reaches a log or a traceback: httpx logs whole URLs, and its exceptions car
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -197,6 +198,22 @@ def keep_quiet() -> None:
     """From now on the HTTP client logs nothing in this thread. Filters are not inherited, so each
     of its loggers gets one."""
     _only_others.threads.ours = True
+    _install()
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Meanwhile the HTTP client logs nothing in this thread."""
+    _install()
+    before = getattr(_only_others.threads, "ours", False)
+    _only_others.threads.ours = True
+    try:
+        yield
+    finally:
+        _only_others.threads.ours = before
+
+
+def _install() -> None:
     for name in HTTP_LOGGERS:
         logger = logging.getLogger(name)
         if _only_others not in logger.filters:

@@ -56,13 +56,15 @@ class ReveWSGIMiddleware(Shell):
 
     def __init__(self, app: WSGIApp, **keywords: Any) -> None:
         super().__init__(app, **keywords)
-        for name in ("profile", "identity", "consent"):
+        for name in ("profile", "identity", "consent", "handoff"):
             if is_async(getattr(self._settings, name)):
                 raise SettingsError(f"{name}= is async, and WSGI has no event loop: pass a plain function")
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if KEY in environ:  # a layer of ours is outside: this one stands down
             return self.app(environ, start_response)  # type: ignore[no-any-return]
+        if not self._begun:
+            self._begin()
         path, mount = environ.get("PATH_INFO", ""), environ.get("SCRIPT_NAME", "")
         if self._within in path:
             answer = self._own(environ)
@@ -75,7 +77,7 @@ class ReveWSGIMiddleware(Shell):
             iterable = self.app(environ, response.start)
             return response.body(iterable)
         except Exception:
-            response.release_after_failure()
+            response.write_after_failure()
             raise
         finally:
             current_visit.reset(token)
@@ -258,11 +260,18 @@ class _Response:
             self._write = self._start_response(self._status, self._headers, *exc_info)
         return self._write or _throw_away
 
-    def release_after_failure(self) -> None:
-        """The application failed: its start goes out as it would have."""
+    def release_after_failure(self) -> list[bytes]:
+        """The application failed: its start goes out as it would have; what is held of its body is returned."""
         self.searching = False
         with contextlib.suppress(Exception):
             self._release_start()
+        held, self.chunks = self.chunks, []
+        return held
+
+    def write_after_failure(self) -> None:
+        """The application failed before it returned: what it wrote goes out as it would have."""
+        with contextlib.suppress(Exception):
+            self._flush()
 
     def body(self, iterable: Iterable[bytes]) -> Iterable[bytes]:
         """What is returned to the server."""
@@ -276,14 +285,10 @@ class _Response:
             self._release_start()
             return iterable
         body = _Body(self, iterable)
-        try:
-            if self.started and type(iterable) in (list, tuple):
-                return list(body)  # servers look at a list's length
-            if self.held:
-                body.begin()
-        except Exception:
-            body.close()  # the server never sees it
-            raise
+        if self.started and type(iterable) in (list, tuple):
+            return list(body)  # servers look at a list's length
+        if self.held:
+            body.begin()
         return body
 
 
@@ -296,6 +301,8 @@ class _Body:
         self._iterator: Iterator[bytes] = iter(iterable)
         self._ready: deque[bytes] = deque()
         self._ended = False
+        self._failure: Exception | None = None
+        """What the application raised, until what it said before is out."""
 
     def __iter__(self) -> _Body:
         return self
@@ -304,16 +311,18 @@ class _Body:
         if self._ready:
             return self._ready.popleft()
         if self._ended:
-            raise StopIteration
+            raise self._take_failure() or StopIteration
         if self._response.started and not self._response.searching:
             return next(self._iterator)
         self.begin()
-        if self._ready:
-            return self._ready.popleft()
-        raise StopIteration
+        return next(self)
+
+    def _take_failure(self) -> Exception | None:
+        failure, self._failure = self._failure, None
+        return failure
 
     def begin(self) -> None:
-        """Take chunks until something may go out."""
+        """Take chunks until something may go out, or the application has ended or failed."""
         response = self._response
         token = current_visit.set(response._visit)
         try:
@@ -325,9 +334,9 @@ class _Body:
                     self._ready.extend(response.end())
                 else:
                     self._ready.extend(response.take(chunk, last=False) if response.searching else [chunk])
-        except Exception:
-            response.release_after_failure()
-            raise
+        except Exception as failure:
+            self._ended, self._failure = True, failure
+            self._ready.extend(response.release_after_failure())
         finally:
             current_visit.reset(token)
 

@@ -1,228 +1,164 @@
-"""Drives both middlewares without a server, from one description of the application.
+"""Drives both middlewares without a server. Applications are described once, see neutral.py.
 
-An application is a function of an `Asked` that yields steps. It becomes a real ASGI and a real WSGI application:
-
-    def shop(asked):
-        if asked.path == "/logout":
-            sign_out()                                  # runs in the application's own context
-        yield Start(200, [("Content-Type", "text/html")])
-        yield b"<!doctype html><head>"                  # more follows
-        yield Last(b"</head>")                          # nothing follows
-
-    def test_something(shell):                          # twice: over ASGI and over WSGI
-        visitor = shell.site(shop, profile=…)           # a browser with a cookie jar
+    def test_something(shell):                          # runs twice: over ASGI and over WSGI
+        visitor = shell.site(app, profile=…)            # a browser with a cookie jar
         visitor.capture("s-1")
         reply = visitor.get("/")
-        visitor.pushed()                                # flushes; what came to shell.webhook
+        assert visitor.pushed()[0].data == {…}          # flushes; everything that came to shell.webhook
+
+`shell` is a fixture (conftest.py). What goes to a server is checked by oracle.py or by `wsgiref.validate`.
 """
 
-import asyncio
-import contextlib
-import io
 import json
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from http import HTTPStatus
-from typing import Any, NamedTuple
-from urllib.parse import quote
-from wsgiref.util import FileWrapper, setup_testing_defaults
-from wsgiref.validate import validator
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from fakes import PATIENCE, Posted, Webhook
-from oracle import Sent, check_received, check_scope
+from neutral import HTML, PAGE, WSGI_STYLES, App, Asked, Last, Message, Start, Step, asgi_app, page, wsgi_app
+from servers import HOST, Call, Reply, Server, call_asgi, call_wsgi, environ_of, scope_of
 
 from reve_middleware import ReveMiddleware, ReveWSGIMiddleware
 
-HTML = "text/html; charset=utf-8"
-PAGE = b"<!doctype html><html><head><title>x</title></head><body></body></html>"
+__all__ = [
+    "HOST",
+    "HTML",
+    "KEY",
+    "KEYWORDS",
+    "PAGE",
+    "PATIENCE",
+    "WSGI_STYLES",
+    "App",
+    "Asked",
+    "Call",
+    "Last",
+    "Message",
+    "Posted",
+    "Reply",
+    "Server",
+    "ShellKind",
+    "Start",
+    "Step",
+    "Visitor",
+    "Webhook",
+    "asgi_app",
+    "call_asgi",
+    "call_wsgi",
+    "elsewhere",
+    "environ_of",
+    "page",
+    "scope_of",
+    "side_by_side",
+    "wsgi_app",
+]
+
 KEY = "a secret key for tests, long enough"
 KEYWORDS = {"webhook_url": "https://reve.example/hook", "token": "token-1", "chatbot_id": "bot", "secret_key": KEY}
-WSGI_STYLES = ("early", "lazy", "list", "write")
-EXTENSIONS = ("http.response.trailers", "http.response.pathsend", "http.response.early_hint")
-
-Pairs = Iterable[tuple[str, str]]
 
 
-class Start(NamedTuple):
-    status: int = 200
-    headers: Pairs = (("Content-Type", HTML),)
-    exc_info: Any = None
-    """WSGI's second `start_response`."""
-    extra: dict[str, Any] = {}  # noqa: RUF012
-    """More keys of ASGI's message."""
+def elsewhere(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The value of a call in another thread, where no event loop and no context of ours is."""
+    return side_by_side([lambda: function(*arguments)])[0]
 
 
-class Last(NamedTuple):
-    """The end of the body; without it an empty message ends it."""
-
-    data: bytes = b""
-
-
-class Message(NamedTuple):
-    """An ASGI message as it is; WSGI has no such thing."""
-
-    message: dict[str, Any]
+def side_by_side(functions: Iterable[Callable[[], Any]]) -> list[Any]:
+    """Each in a thread of its own, all at once; their values in order."""
+    functions = list(functions)
+    with ThreadPoolExecutor(len(functions)) as pool:
+        return [future.result(PATIENCE) for future in [pool.submit(function) for function in functions]]
 
 
-Step = Start | Last | Message | bytes
-App = Callable[["Asked"], Iterable[Step]]
+class Visitor:
+    """A little browser: keeps cookies, sends what browsers send."""
 
+    def __init__(self, middleware: Any, kind: "ShellKind", *, host: str = HOST, scheme: str = "https", mount: str = ""):
+        self.middleware, self.kind = middleware, kind
+        self.host, self.scheme, self.mount = host, scheme, mount
+        self.jar: dict[str, str] = {}
+        self.headers = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "document"}
 
-class Asked(NamedTuple):
-    """The request, as an application sees it."""
+    def get(self, path: str = "/", **headers: str | None) -> Reply:
+        """`x_some_header="value"` adds a header, None leaves one out that would be sent."""
+        return self.request("GET", path, **headers)
 
-    method: str
-    path: str
-    """Inside the mount."""
-    mount: str
-    query: str
-    headers: dict[str, str]
-    """Names in lower case."""
-    raw: Any
-    """The scope or the environ."""
+    def request(self, method: str, path: str, body: bytes = b"", **headers: str | None) -> Reply:
+        given = {"Host": self.host, **self.headers}
+        given |= {name.replace("_", "-").title(): value for name, value in headers.items()}
+        if self.jar:
+            given.setdefault("Cookie", "; ".join(f"{name}={value}" for name, value in self.jar.items()))
+        sent = [(name, value) for name, value in given.items() if value is not None]
+        reply = self.kind.call(self.middleware, Call(method, path, sent, body, self.mount, self.scheme))
+        for value in reply.values("set-cookie"):
+            self.keep(value)
+        return reply
 
-    @property
-    def cookies(self) -> dict[str, str]:
-        pairs = (pair.strip().partition("=") for pair in self.headers.get("cookie", "").split(";"))
-        return {name: value for name, _, value in pairs if name}
+    def post(self, path: str, body: bytes = b"", **headers: str | None) -> Reply:
+        return self.request("POST", path, body, **headers)
 
+    def capture(self, session_id: str = "s-1", chatbot_id: str = "bot", **headers: str | None) -> Reply:
+        """What the bridge sends when the widget reports a chat."""
+        body = json.dumps({"session_id": session_id, "chatbot_id": chatbot_id}).encode()
+        return self.post("/_reve/session", body, **{**self._bridge(), "content_type": "application/json", **headers})
 
-class Reply(NamedTuple):
-    """A response as it left the middleware."""
+    def forget(self, **headers: str | None) -> Reply:
+        return self.request("DELETE", "/_reve/session", **{**self._bridge(), **headers})
 
-    status: int
-    headers: list[tuple[str, str]]
-    """Names in lower case, in order."""
-    body: bytes
-    chunks: list[bytes]
-    raw: Any = None
-    """ASGI: the list of messages. WSGI: the iterable that the middleware returned."""
+    def _bridge(self) -> dict[str, str | None]:
+        origin = f"{self.scheme}://{self.host}"
+        return {"x_reve_bridge": "1", "origin": origin, "sec_fetch_dest": "empty"}
 
-    def values(self, name: str) -> list[str]:
-        return [value for key, value in self.headers if key == name]
-
-    def header(self, name: str) -> str | None:
-        """The one value of a header; None where there is none."""
-        found = self.values(name)
-        assert len(found) <= 1, f"{name} came {len(found)} times"
-        return found[0] if found else None
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def cookies(self) -> dict[str, str]:
-        """The cookies that are set, with their attributes behind."""
-        return dict(value.split("=", 1) for value in self.values("set-cookie"))
-
-
-def page(body: bytes = PAGE, *headers: tuple[str, str], status: int = 200) -> App:
-    """An application that answers every request with one page."""
-    return lambda asked: [Start(status, [("Content-Type", HTML), *headers]), Last(body)]
-
-
-# The neutral application as a real one ---------------------------------------------------------
-
-
-def asgi_app(app: App) -> Any:
-    """`sent` of what this returns: the messages of the last request, as the application made them."""
-
-    async def call(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
+    def keep(self, set_cookie: str) -> None:
+        """Keep a cookie as browsers do (RFC 6265bis), or refuse it."""
+        pair, *attributes = [part.strip() for part in set_cookie.split(";")]
+        name, _, value = pair.partition("=")
+        said = {key.lower(): text for key, _, text in (one.partition("=") for one in attributes)}
+        if name.startswith("__Host-") and not ("secure" in said and said.get("path") == "/" and "domain" not in said):
             return
-        check_scope(scope)
-        check_received(await receive())
-        headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
-        path = scope["path"].removeprefix(scope["root_path"])
-        asked = Asked(scope["method"], path, scope["root_path"], scope["query_string"].decode(), headers, scope)
-        call.sent = []  # type: ignore[attr-defined]
-        ended = False
-        for step in [*[None], *[]] or ():
-            assert step is None
-        for step in app(asked):
-            message, ended = as_message(step), isinstance(step, (Last, Message))
-            call.sent.append(message)  # type: ignore[attr-defined]
-            await send(message)
-        if not ended:
-            call.sent.append(as_message(Last()))  # type: ignore[attr-defined]
-            await send(call.sent[-1])  # type: ignore[attr-defined]
+        if "secure" in said and self.scheme != "https":
+            return
+        if said.get("max-age", "1").lstrip("-").isdigit() and int(said.get("max-age", "1")) <= 0:
+            self.jar.pop(name, None)
+        else:
+            self.jar[name] = value
 
-    return call
+    def pushed(self) -> list[Posted]:
+        """Everything the bot has heard; what waits is delivered first."""
+        self.middleware.close(PATIENCE)
+        return list(self.kind.webhook.posts)
 
 
-def as_message(step: Step) -> dict[str, Any]:
-    match step:
-        case Start(status, headers, _, extra):
-            pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers]
-            return {"type": "http.response.start", "status": status, "headers": pairs, **extra}
-        case Last(data):
-            return {"type": "http.response.body", "body": data}
-        case Message(message):
-            return message
-    return {"type": "http.response.body", "body": step, "more_body": True}
+class ShellKind:
+    """One of the two shells, and a webhook for what is built with it."""
 
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.webhook = Webhook()
+        self._built: list[Any] = []
 
-def wsgi_app(app: App, style: str = "early") -> Any:
-    """`early`: starts when called, then an iterator with `close()`; `lazy`: starts when iterated;
-    `list`: a list; `write`: everything through `write()`. `closed` of what this returns: how often."""
+    def __repr__(self) -> str:
+        return self.name
 
-    def call(environ: Any, start_response: Any) -> Any:
-        names = {name: name.removeprefix("HTTP_") for name in environ if name.startswith(("HTTP_", "CONTENT_"))}
-        headers = {name.replace("_", "-").lower(): environ[key] for key, name in names.items()}
-        path, mount = (environ[name].encode("latin-1").decode() for name in ("PATH_INFO", "SCRIPT_NAME"))
-        asked = Asked(environ["REQUEST_METHOD"], path, mount, environ["QUERY_STRING"], headers, environ)
-        body = _Body(call, app(asked), start_response)
-        if style != "lazy":
-            body.start()
-        if style == "write":
-            for chunk in body:
-                body.write(chunk)
-        return body if style in ("early", "lazy") else list(body)
+    def application(self, app: App) -> Any:
+        """The neutral application as a real one, without our layer."""
+        return asgi_app(app) if self.name == "asgi" else wsgi_app(app)
 
-    call.closed = 0  # type: ignore[attr-defined]
-    return call
+    def wrap(self, application: Any, **keywords: Any) -> Any:
+        """Our layer around a real application; closed when the test ends."""
+        made = ReveMiddleware if self.name == "asgi" else ReveWSGIMiddleware
+        given = {**KEYWORDS, "client": self.webhook, **keywords}
+        if "bots" in given:
+            given = {name: value for name, value in given.items() if name not in ("webhook_url", "token", "chatbot_id")}
+        self._built.append(made(application, **given))
+        return self._built[-1]
 
+    def site(self, app: App | None = None, **keywords: Any) -> Visitor:
+        """A visitor of the application (a page, unless told otherwise) behind our layer."""
+        return Visitor(self.wrap(self.application(app or page()), **keywords), self)
 
-class _Body:
-    def __init__(self, owner: Any, steps: Iterable[Step], start_response: Any) -> None:
-        self._owner = owner
-        self._steps = iter(steps)
-        self._start_response = start_response
-        self._ready: list[bytes] = []
-
-    def start(self) -> None:
-        self._ready = [chunk for chunk in [self._next(until_start=True)] if chunk is not None]
-
-    def _next(self, *, until_start: bool = False) -> bytes | None:
-        for step in self._steps:
-            match step:
-                case Start(status, headers, exc_info):
-                    more = () if exc_info is None else (exc_info,)
-                    self.write = self._start_response(status_line(status), list(headers), *more)
-                    if until_start:
-                        return None
-                case Last(data):
-                    return data
-                case bytes():
-                    return step
-        return None
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        chunk = self._ready.pop() if self._ready else self._next()
-        if chunk is None:
-            raise StopIteration
-        return chunk
+    def call(self, application: Any, call: Call) -> Reply:
+        return (call_asgi if self.name == "asgi" else call_wsgi)(application, call)
 
     def close(self) -> None:
-        self._owner.closed += 1
-        if hasattr(self._steps, "close"):
-            self._steps.close()
-
-
-def status_line(status: int) -> str:
-    return f"{status} {HTTPStatus(status).phrase}"
+        self.webhook.release()
+        for middleware in self._built:
+            middleware.close(PATIENCE)

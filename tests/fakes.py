@@ -107,7 +107,14 @@ class Client:
 
     @asynccontextmanager
     async def stream(
-        self, method: str, url: str, *, content: bytes, headers: dict[str, str], auth: httpx.Auth, follow_redirects: bool
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes,
+        headers: dict[str, str],
+        auth: httpx.Auth,
+        follow_redirects: bool,
     ) -> AsyncIterator[Response]:
         assert method == "POST"
         assert follow_redirects is False

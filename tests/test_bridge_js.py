@@ -65,6 +65,7 @@ class Answer:
     body: Any = field(default_factory=lambda: {"status": "queued"})
     headers: dict[str, str] = field(default_factory=dict)
     held: threading.Event | None = None
+    cut: bool = False  # the connection breaks in the middle of the body
 
     def hold(self) -> "Answer":
         self.held = threading.Event()
@@ -73,6 +74,13 @@ class Answer:
     def release(self) -> None:
         assert self.held is not None
         self.held.set()
+
+
+class CutResponse(Response):
+    async def __call__(self, scope, receive, send):
+        headers = [(b"content-length", b"100")]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": b'{"status": ', "more_body": True})
 
 
 @dataclass
@@ -139,6 +147,8 @@ class Site:
                 self.under_way -= 1
                 seen.abandoned = abandoned
                 self.changed.notify_all()
+        if answer.cut:
+            return CutResponse(status_code=answer.status)
         if isinstance(answer.body, bytes):
             return Response(answer.body, answer.status, answer.headers, media_type="text/html")
         return JSONResponse(answer.body, answer.status, answer.headers)
@@ -467,6 +477,18 @@ def test_answers_of_others(tab, site, timers, answer, reason):
     assert tab.run("() => window.waits()") == []
 
 
+def test_answers_cut_short(tab, site, timers):
+    """Where the connection breaks in the middle of an answer, a success is asked for again, a refusal is not."""
+    site.answer(Answer(413, cut=True), Answer(200, cut=True))
+    tab.visit()
+    assert tab.identify("a")["code"] == 413
+    assert tab.run("() => window.waits()") == []
+    tab.start("outcome", "chatbot.identify({session_id: 'b'})")
+    tab.until("window.waits().length")
+    tab.run("() => window.elapse()")
+    assert tab.run("() => window.outcome") == {"status": "queued"}
+
+
 # ---- Repeating ---------------------------------------------------------------------------------------------
 
 
@@ -554,10 +576,13 @@ def test_offline_then_online(tab, site, timers):
         assert tab.run("() => window.elapse()") == [wait]
     tab.until("window.waits().length")
     assert site.seen == []
-    tab.page.context.set_offline(False)  # nothing elapses from here on
+    site.answer(Answer(503))
+    tab.page.context.set_offline(False)  # nothing elapses until it has been sent
+    site.wait_seen(1)
+    tab.until("window.waits().length")
+    assert tab.run("() => window.elapse()") == [1000]  # and what comes then begins anew
     assert tab.run("() => window.outcome") == {"status": "queued"}
-    assert tab.run("() => window.waits()") == []
-    assert len(site.seen) == 1
+    assert len(site.seen) == 2
 
 
 def test_online_disturbs_nothing(tab, site):
@@ -763,6 +788,45 @@ def test_a_later_object_works_at_once(tab):
     """Our functions are in a later `var chatbot = {…}` at once, not only when the page is loaded."""
     tab.visit(after=script("var chatbot = {greeting: 1}; window.early = chatbot.identify({session_id: 's'});"))
     assert tab.run("() => window.early") == {"status": "queued"}
+
+
+def test_one_object_after_another(tab, site):
+    """Every object the site puts in place of the one before has our functions at once."""
+    for declaration in ("window.chatbot =", "var chatbot ="):
+        tab.visit(
+            before=script("window.chatbot = {first: 1};"),
+            after=script(f"{declaration} {{second: 2}}; window.early = chatbot.identify({{session_id: 's'}});"),
+        )
+        assert tab.run("() => window.early") == {"status": "queued"}
+        assert tab.run("() => [chatbot.first, chatbot.second]") == [None, 2]
+
+
+def test_an_accessor_of_the_sites(tab):
+    """A site's own accessor for chatbot goes on working, and our functions are added to what it gives."""
+    tab.visit(
+        before=script(
+            "let held = {}; window.sets = 0; Object.defineProperty(window, 'chatbot',"
+            "{get: () => held, set(value) { held = value; window.sets++; }, configurable: true});"
+        ),
+        after=script("window.chatbot = {greeting: 'hello'};"),
+    )
+    tab.until("document.readyState === 'complete'")
+    assert tab.identify() == {"status": "queued"}
+    assert tab.run("() => [window.sets, chatbot.greeting]") == [1, "hello"]
+    assert tab.warnings == []
+
+
+def test_frozen_afterwards(tab):
+    """A site that freezes its object when ours is in it keeps that very object."""
+    tab.visit(
+        after=script(
+            "window.kept = window.chatbot = {identify() { window.told = true; }}; Object.freeze(chatbot);"
+            "window.chatbot = chatbot;"
+        )
+    )
+    assert tab.run("() => chatbot === window.kept") is True
+    assert tab.identify() == {"status": "queued"}
+    assert tab.run("() => window.told") is True
 
 
 def test_an_uninitialised_var(tab):

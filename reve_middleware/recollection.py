@@ -1,0 +1,91 @@
+"""What a process remembers of what it handed over, for some minutes: bounded, with time passed in."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Generic, TypeAlias, TypeVar
+
+from .messages import Offered
+from .push import Push
+
+MOST_ENTRIES = 10_000
+REMEMBER_HANDED_OVER = 600.0
+"""Seconds for which a response that ran side by side with another is recognised."""
+REMEMBER_SIGNED_OUT = 3600.0
+"""Seconds for which a late response of a chat that was let go is recognised."""
+
+Key: TypeAlias = tuple[str, str]
+"""Bot and chat session."""
+
+T = TypeVar("T")
+
+
+class Recent(Generic[T]):
+    """A dictionary whose entries are forgotten after a while, oldest first."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._entries: OrderedDict[Key, tuple[float, T]] = OrderedDict()
+
+    def put(self, key: Key, value: T, now: float) -> None:
+        self._entries.pop(key, None)
+        self._entries[key] = (now, value)
+        while True:
+            oldest, (when, _) = next(iter(self._entries.items()))
+            if now - when <= self._seconds and len(self._entries) <= MOST_ENTRIES:
+                return
+            del self._entries[oldest]
+
+    def get(self, key: Key, now: float) -> T | None:
+        entry = self._entries.get(key)
+        return entry[1] if entry is not None and now - entry[0] <= self._seconds else None
+
+    def drop(self, key: Key) -> None:
+        self._entries.pop(key, None)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._entries
+
+
+class Recollection:
+    """Which hand-over was the last of each chat, which chats were let go, which pushes were given up."""
+
+    def __init__(self) -> None:
+        self._handed_over: Recent[tuple[str, int]] = Recent(REMEMBER_HANDED_OVER)
+        self._signed_out: Recent[int] = Recent(REMEMBER_SIGNED_OUT)
+        self._lost: Recent[None] = Recent(REMEMBER_SIGNED_OUT)
+
+    def answer(self, push: Push, now: float) -> Offered | None:
+        """The answer to an offer that is not to be taken: it comes late, or for the second time."""
+        if self.is_signed_out(push, now):
+            return Offered("signed_out", push.at)
+        known = self._handed_over.get(push.key, now)
+        if known is not None and push.transition and known[0] == push.transition:
+            return Offered("current", known[1])
+        return None
+
+    def took(self, push: Push, now: float) -> None:
+        self._lost.drop(push.key)
+        self._handed_over.put(push.key, (push.transition, push.at), now)
+
+    def let_go(self, key: Key, instant: int, now: float) -> None:
+        """Nothing that was captured for this chat before `instant` (microseconds) is taken any more."""
+        self._signed_out.put(key, instant, now)
+        self._handed_over.drop(key)
+        self._lost.drop(key)
+
+    def is_signed_out(self, push: Push, now: float) -> bool:
+        """Was its chat let go after it was captured? A push without a transition says just that."""
+        gone = self._signed_out.get(push.key, now)
+        return gone is not None and push.transition != "" and push.captured <= gone
+
+    def lose(self, key: Key, now: float) -> None:
+        """The last push of this chat was given up."""
+        self._handed_over.drop(key)
+        self._lost.put(key, None, now)
+
+    def found(self, key: Key) -> None:
+        self._lost.drop(key)
+
+    def is_lost(self, key: Key) -> bool:
+        return key in self._lost

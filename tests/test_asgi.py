@@ -1,0 +1,291 @@
+"""What only an ASGI application or server can meet."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from drive import HOST, PAGE, Call, ShellKind, call_asgi, scope_of
+from test_table import TAG, chat_cookie
+
+AT = PAGE.index(b"<title>")
+REWRITTEN = PAGE[:AT] + TAG + PAGE[AT:]
+HTML = [(b"content-type", b"text/html")]
+START = {"type": "http.response.start", "status": 200, "headers": HTML}
+BODY = {"type": "http.response.body", "body": PAGE}
+
+
+@pytest.fixture
+def asgi() -> Iterator[ShellKind]:
+    kind = ShellKind("asgi")
+    yield kind
+    kind.close()
+
+
+def saying(*messages: Any) -> Any:
+    """An application that sends these messages."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in messages:
+            await send(message)
+
+    return app
+
+
+# What passes untouched -------------------------------------------------------------------------
+
+
+def test_the_application_gets_the_servers_own_scope_and_receive(asgi: ShellKind) -> None:
+    """The scope is not copied and `receive` not wrapped, so that what an inner layer puts there is seen outside."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> str:
+        seen.extend((scope, receive))
+        await send(START)
+        await send(BODY)
+        return "returned"
+
+    async def receive() -> Any: ...
+
+    async def send(message: Any) -> None: ...
+
+    scope = scope_of(Call())
+    assert asyncio.run(asgi.wrap(app)(scope, receive, send)) == "returned"
+    assert seen[0] is scope
+    assert seen[1] is receive
+
+
+@pytest.mark.parametrize("kind", ["websocket", "lifespan", "something new"])
+def test_other_protocols_pass(asgi: ShellKind, kind: str) -> None:
+    """What is not HTTP goes to the application as it is, and its exceptions come out: a server without lifespan
+    support learns it from them."""
+    trouble = ValueError("no lifespan here")
+    scope = {"type": kind}
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.extend((scope, receive, await receive()))
+        await send({"type": f"{kind}.shutdown.complete"})
+        raise trouble
+
+    async def receive() -> str:
+        return "a message"
+
+    sent = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with pytest.raises(ValueError, match="no lifespan") as raised:
+        asyncio.run(asgi.wrap(app)(scope, receive, send))
+    assert raised.value is trouble
+    assert seen[0] is scope
+    assert seen[1:] == [receive, "a message"]
+    assert sent == [{"type": f"{kind}.shutdown.complete"}]
+    assert scope == {"type": kind}
+
+
+def test_lifespan_shutdown_waits_for_the_pushes(asgi: ShellKind) -> None:
+    """What is left is delivered before the server hears that the shutdown is complete."""
+    visitor = asgi.site(profile=lambda request: {"id": 1})
+    asgi.webhook.hold()
+    assert visitor.capture().json == {"status": "queued"}
+    asgi.webhook.wait_for(1)
+    delivered: list[int] = []
+
+    async def send(message: Any) -> None:
+        delivered.append(visitor.middleware.stats()["delivered"])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "lifespan.startup.complete"})
+        asgi.webhook.release()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    visitor.middleware.app = app
+    asyncio.run(visitor.middleware({"type": "lifespan"}, None, send))
+    assert delivered == [0, 1]
+
+
+UNUSUAL: dict[str, list[dict[str, Any]]] = {
+    "file by its path": [START, {"type": "http.response.pathsend", "path": "/srv/page.html"}],
+    "early hint first": [{"type": "http.response.early_hint", "links": [b"</a.css>"]}, {**START, "headers": []}, BODY],
+    "no headers": [{"type": "http.response.start", "status": 200}, {"type": "http.response.body"}],
+    "headers as a tuple": [{**START, "headers": ((b"content-type", b"text/plain"),)}, BODY],
+    "body without body": [START, {"type": "http.response.body"}],
+    "bodies without body": [START, {"type": "http.response.body", "more_body": True}, {"type": "http.response.body"}],
+    "body as a memoryview": [START, {"type": "http.response.body", "body": memoryview(PAGE)}],
+    "body as a bytearray": [START, {"type": "http.response.body", "body": bytearray(PAGE)}],
+    "type said twice": [{**START, "headers": HTML * 2}, BODY],
+    "trailers of no page": [
+        {**START, "headers": [(b"content-type", b"text/plain")], "trailers": True},
+        BODY,
+        {"type": "http.response.trailers", "headers": [(b"x-sum", b"1")]},
+    ],
+}
+
+
+@pytest.mark.parametrize("cookie", ["a=b", chat_cookie()], ids=["stranger", "chat"])
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_unusual_messages_pass_as_the_same_objects(asgi: ShellKind, name: str, cookie: str) -> None:
+    """What is not rewritten leaves as the same objects, in the same order."""
+    messages = UNUSUAL[name]
+    layer = asgi.wrap(saying(*messages), profile=lambda request: None)
+    reply = call_asgi(layer, Call(headers=[("Host", HOST), ("Cookie", cookie)]))
+    assert all(came is went for came, went in zip(reply.raw, messages, strict=True))
+
+
+def test_what_no_server_takes_is_refused_by_the_server(asgi: ShellKind) -> None:
+    """A body of text is the application's mistake, and the server says so as it would have."""
+    layer = asgi.wrap(saying(START, {"type": "http.response.body", "body": "<head>"}))
+    with pytest.raises(AssertionError, match="a body is bytes") as raised:
+        call_asgi(layer, Call())
+    assert raised.value.sent == [START]  # type: ignore[attr-defined]
+
+
+# What is rewritten -----------------------------------------------------------------------------
+
+
+def test_keys_of_messages_are_kept(asgi: ShellKind) -> None:
+    """The start of a rewritten page still announces its trailers, and they come."""
+    trailers = {"type": "http.response.trailers", "headers": [(b"x-sum", b"1")]}
+    reply = call_asgi(asgi.wrap(saying({**START, "trailers": True}, BODY, trailers)), Call())
+    assert reply.raw[0] == {**START, "trailers": True}
+    assert reply.raw[2] is trailers
+    assert reply.body == REWRITTEN
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: iter(HTML),
+        lambda: (pair for pair in HTML),
+        lambda: [list(pair) for pair in HTML],
+        lambda: map(list, HTML),
+    ],
+    ids=["iterator", "generator", "lists", "map"],
+)
+def test_headers_may_be_any_iterable(asgi: ShellKind, make: Callable[[], Any]) -> None:
+    """An iterable of headers that can be read once is read once, and the server still gets them all."""
+    reply = call_asgi(asgi.wrap(saying({**START, "headers": make()}, BODY)), Call())
+    assert reply.headers == [("content-type", "text/html")]
+    assert reply.body == REWRITTEN
+
+
+def test_names_in_capitals_are_understood_and_kept(asgi: ShellKind) -> None:
+    """An application that breaks ASGI's rule of lower case is served, and its names go out as it wrote them."""
+    headers = [
+        (b"Content-Type", b"text/html"),
+        (b"CONTENT-LENGTH", b"%d" % len(PAGE)),
+        (b"ETag", b'"a"'),
+        (b"X-A", b"1"),
+    ]
+    reply = call_asgi(asgi.wrap(saying({**START, "headers": headers}, BODY)), Call(), lower=False)
+    expected = [headers[0], (b"CONTENT-LENGTH", b"%d" % len(REWRITTEN)), (b"ETag", b'W/"a"'), headers[3]]
+    assert reply.raw[0]["headers"] == expected
+    encoded = [(b"Content-Type", b"text/html"), (b"Content-Encoding", b"gzip")]
+    reply = call_asgi(asgi.wrap(saying({**START, "headers": encoded}, BODY)), Call(), lower=False)
+    assert reply.body == PAGE
+
+
+def test_streaming_stays_streaming(asgi: ShellKind) -> None:
+    """Only until the head is found is anything held back; from then on each message goes out as it comes."""
+    out: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for body in (None, b"<!doctype html>", b"<html><head>", b"<title>", b"</title>"):
+            more = {"type": "http.response.body", "body": body, "more_body": True}
+            await send(START if body is None else more)
+            out.append(len(sent))
+        await send({"type": "http.response.body"})
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(asgi.wrap(app)(scope_of(Call()), None, send))
+    assert out == [0, 0, 3, 4, 5]
+    assert b"".join(message.get("body", b"") for message in sent).endswith(TAG + b"<title></title>")
+
+
+def test_an_unfinished_response_goes_out_unfinished(asgi: ShellKind) -> None:
+    """An application that returns in the middle of its page has said what it has said."""
+    part = {"type": "http.response.body", "body": b"<html>", "more_body": True}
+    with pytest.raises(AssertionError, match="a response is whole when the application returns"):
+        call_asgi(asgi.wrap(saying(START, part)), Call())
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(asgi.wrap(saying(START, part))(scope_of(Call()), None, send))
+    assert sent == [START, part]
+
+
+def test_what_the_server_raises_reaches_the_application(asgi: ShellKind) -> None:
+    """A client that went away is told to the application by the very exception the server raised."""
+    gone = OSError("the client went away")
+    caught: list[BaseException] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await send(START)
+            await send(BODY)
+        except OSError as error:
+            caught.append(error)
+            raise
+
+    async def send(message: Any) -> None:
+        raise gone
+
+    with pytest.raises(OSError, match="went away") as raised:
+        asyncio.run(asgi.wrap(app)(scope_of(Call()), None, send))
+    assert raised.value is gone
+    assert caught == [gone]
+
+
+def test_a_request_that_is_cancelled_ends_at_once(asgi: ShellKind) -> None:
+    """A server that gives up a request while a profile is computed gets its cancellation through."""
+    computing = asyncio.Event()
+
+    async def profile(request: Any) -> None:
+        computing.set()
+        await asyncio.Event().wait()
+
+    layer = asgi.wrap(saying(START, BODY), profile=profile)
+    scope = scope_of(Call(headers=[("Host", HOST), ("Cookie", chat_cookie())]))
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def run() -> None:
+        task = asyncio.create_task(layer(scope, None, send))
+        await computing.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+    assert sent == []
+
+
+def test_cookies_in_several_headers(asgi: ShellKind) -> None:
+    """HTTP/2 clients may send one header for each cookie (RFC 9113 §8.2.3)."""
+    visitor = asgi.site(profile=lambda request: {"id": 1})
+    headers = [("Host", HOST), ("Cookie", "a=b"), ("Cookie", chat_cookie()), ("Cookie", "c=d")]
+    reply = call_asgi(visitor.middleware, Call(headers=headers))
+    assert list(reply.cookies) == ["__Host-reve-mark"]
+
+
+def test_a_server_may_leave_the_mount_out_of_the_path(asgi: ShellKind) -> None:
+    """Older servers put `root_path` beside the path, not before it; both are understood."""
+    layer = asgi.wrap(saying(START, BODY), routes=("/shop",))
+    for path in ("/shop", "/mount/shop"):
+        sent: list[Any] = []
+
+        async def send(message: Any, sent: list[Any] = sent) -> None:
+            sent.append(message)
+
+        asyncio.run(layer({**scope_of(Call()), "path": path, "root_path": "/mount"}, None, send))
+        assert sent[1]["body"].count(b'src="/mount/_reve/bridge.js') == 1

@@ -1,0 +1,223 @@
+"""Real servers with worker processes, and full say over which of them answers (for test_servers.py).
+
+    with Site("uvicorn", 4, environment, directory) as site:
+        with site.all_held() as workers:        # every process waits inside a request of ours
+            with workers[0].free():             # this one alone serves
+                httpx.get(site.url)
+
+Nothing sleeps: requests that wait are let go by hanging up on them, and a server's output is read as it comes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import httpx
+import pytest
+
+PATIENCE = 20.0
+"""Seconds after which a test that waits has failed; none waits that long when all is well."""
+STOP_SECONDS = 5.0
+"""Seconds in which a server must have ended after SIGTERM."""
+HERE = Path(__file__).resolve().parent
+
+PROGRAMS = {
+    "uvicorn": "uvicorn sites:asgi --fd {fd} --workers {workers} --no-access-log --no-use-colors "
+    "--timeout-graceful-shutdown 3",
+    "gunicorn sync": "gunicorn sites:wsgi --bind fd://{fd} --workers {workers} --preload "
+    "--timeout 60 --graceful-timeout 3",
+    "gunicorn gthread": "gunicorn sites:wsgi --bind fd://{fd} --workers {workers} --worker-class gthread --threads 4 "
+    "--timeout 60 --graceful-timeout 3",
+}
+"""`--preload` on one of them: the middleware is built before the fork there."""
+
+
+def check_installed(program: str) -> None:
+    """Fail in one plain sentence where a server program is missing."""
+    if importlib.util.find_spec(program) is None:
+        pytest.fail(f"{program} is missing, and these tests run it: pip install {program}", pytrace=False)
+
+
+class Late:
+    """A request that waits inside the site until it is let go."""
+
+    def __init__(self, gate: socket.socket, pid: int, answer: Future[httpx.Response]) -> None:
+        self._gate = gate
+        self.pid = pid
+        self._answer = answer
+
+    def finish(self) -> httpx.Response:
+        self._gate.close()
+        return self._answer.result(PATIENCE)
+
+
+class Worker:
+    """One process, which waits inside a request but where it is set free."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._late = site.late("/hold")
+        self.pid = self._late.pid
+
+    @contextmanager
+    def free(self) -> Iterator[None]:
+        """While all others are held: from here on this process answers, and no other."""
+        self._late.finish()
+        yield
+        self._late = self._site.late("/hold")
+        assert self._late.pid == self.pid
+
+    def let_go(self) -> None:
+        self._late.finish()
+
+
+class Site:
+    """tests/sites.py on a server; ends with the `with` block, within 5 s and without a traceback."""
+
+    def __init__(self, name: str, workers: int, environment: dict[str, str], directory: Path) -> None:
+        check_installed(name.partition(" ")[0])
+        self.name = name
+        self.workers = workers
+        self._lines: list[str] = []
+        self._gates: list[socket.socket] = []
+        path = os.pathsep.join((str(HERE.parent), str(HERE)))
+        # gunicorn puts a socket for its control program under XDG_RUNTIME_DIR
+        extra = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "XDG_RUNTIME_DIR": str(directory), **environment}
+        with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:  # whoever comes early waits in it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            options = PROGRAMS[name].format(fd=listener.fileno(), workers=workers)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *options.split()],
+                env={**os.environ, **extra},
+                cwd=directory,
+                pass_fds=[listener.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Site:
+        with ExitStack() as stack:
+            stack.callback(self._kill)
+            self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            self._listener.settimeout(PATIENCE)
+            self._pool = stack.enter_context(ThreadPoolExecutor(16))
+            self._client = stack.enter_context(self.client())
+            self._check_it_answers()
+            with self.all_held():
+                """Every process has started."""
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.let_all_go()
+        with self._stack:
+            if kind is None:
+                self.stop()
+
+    # What a test does ----------------------------------------------------------------------------
+
+    def client(self) -> httpx.Client:
+        """A browser; a connection for each request, so that any process may take it."""
+        limits = httpx.Limits(max_keepalive_connections=0)
+        return httpx.Client(base_url=self.url, limits=limits, timeout=PATIENCE, trust_env=False)
+
+    def send(self, client: httpx.Client, request: httpx.Request) -> Future[httpx.Response]:
+        """Send a request that was built before, cookies and all, in a thread."""
+        return self._pool.submit(client.send, request)
+
+    def late(self, path: str, client: httpx.Client | None = None) -> Late:
+        """Send a request for `/late` or `/hold`; returns when it waits inside the site."""
+        client = client or self._client
+        port = self._listener.getsockname()[1]
+        answer = self.send(client, client.build_request("GET", path, params={"port": port}))
+        try:
+            gate, _ = self._listener.accept()
+        except TimeoutError:
+            self.fail(f"no process took a request for {path} within {PATIENCE:g} s")
+        self._gates.append(gate)
+        gate.settimeout(PATIENCE)
+        return Late(gate, int(gate.recv(32)), answer)
+
+    @contextmanager
+    def all_held(self) -> Iterator[list[Worker]]:
+        """Every process, each in a request of ours; they are different since a held one takes no other."""
+        workers = [Worker(self) for _ in range(self.workers)]
+        yield workers
+        for worker in workers:
+            worker.let_go()
+
+    def let_all_go(self) -> None:
+        """Nothing waits any longer: what a test that failed has left behind."""
+        while self._gates:
+            self._gates.pop().close()
+
+    def flush(self) -> list[dict[str, Any]]:
+        """Let every process deliver what it has; their `stats()`. Afterwards nothing is on its way."""
+        found = []
+        with self.all_held() as workers:
+            for worker in workers:
+                with worker.free():
+                    found.append(json.loads(self._client.post("/flush").raise_for_status().content))
+        return found
+
+    def stop(self) -> None:
+        """SIGTERM, as whoever runs the server sends it: all processes must end in time, and cleanly."""
+        self._process.terminate()
+        try:
+            status = self._process.wait(STOP_SECONDS)
+            self._reader.join(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.fail(f"it did not end within {STOP_SECONDS:g} s of SIGTERM")
+        if self._reader.is_alive():
+            self.fail("it ended, and a process of its lives on")
+        if status not in (0, -signal.SIGTERM):
+            self.fail(f"it ended with status {status}")
+        if "Traceback" in self.output:
+            self.fail("it printed a traceback")
+
+    # Its output ----------------------------------------------------------------------------------
+
+    @property
+    def output(self) -> str:
+        return "".join(self._lines)
+
+    def fail(self, what: str) -> NoReturn:
+        pytest.fail(f"{self.name}: {what}. Its output:\n{self.output}", pytrace=False)
+
+    def _read(self) -> None:
+        """Until the last process has closed it."""
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            self._lines.extend(lines)
+
+    def _check_it_answers(self) -> None:
+        try:
+            self._client.get("/").raise_for_status()
+        except httpx.HTTPError as error:
+            self.fail(f"it does not answer ({type(error).__name__})")
+
+    def _kill(self) -> None:
+        """What is left of it; a group of our own making."""
+        if self._reader.is_alive():
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._reader.join(STOP_SECONDS)
