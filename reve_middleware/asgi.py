@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import Any, TypeAlias
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from starlette.requests import Request as StarletteRequest
 
@@ -270,7 +270,7 @@ def request_of(scope: Scope, path: str, mount: str) -> Request:
 def look_up_scope(scope: Scope, path: str) -> dict[str, Any]:
     """The scope of the internal GET: the browser's own cookies and names, nothing of its report."""
     path, _, query = path.partition("?")
-    mount = scope.get("root_path", "")
+    path, mount = unquote(path), scope.get("root_path", "")
     whole = mount + path if scope["path"].startswith(mount) else path
     headers = [
         (name, value)

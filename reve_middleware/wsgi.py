@@ -11,7 +11,7 @@ import io
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeAlias
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from starlette.requests import Request as StarletteRequest
 
@@ -389,7 +389,7 @@ def look_up_environ(environ: Environ, path: str) -> Environ:
         for key, value in environ.items()
         if not key.startswith(NOT_LOOKED_UP) and key not in NOT_LOOKED_UP_WHOLE
     }
-    whole = environ.get("SCRIPT_NAME", "") + path + ("?" + query if query else "")
+    whole = quote(environ.get("SCRIPT_NAME", ""), encoding="latin-1") + path + ("?" + query if query else "")
     inner.update({key: whole for key in ("REQUEST_URI", "RAW_URI") if key in environ})
     inner.update(
         {

@@ -6,13 +6,23 @@ final and no test sleeps.
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from reve_middleware import ReveMiddleware
 from reve_middleware.sandbox import Sandbox
+from reve_middleware.sandbox.serving import serve_asgi
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Route as Routed
 
 PATIENCE = 10_000  # ms; only a failing test ever takes that long
 PICTURES = os.environ.get("SCREENSHOTS")
@@ -135,3 +145,38 @@ class Visitor:
         assert (stats["waiting"], stats["in_flight"]) == (0, 0)
         bodies = [(each.endpoint, json.loads(each.body)) for each in self.sandbox.requests]
         return [(endpoint, body["data"]) for endpoint, body in bodies if session in (None, body["sessionId"])]
+
+
+PLAIN = b"<!doctype html><html><head><title>A page</title></head><body>Text</body></html>"
+
+
+@contextmanager
+def plain_site(browser: "Browser", headers: dict[str, str] | None = None, **keywords: Any) -> Iterator[Visitor]:
+    """A visitor of a one-page site where everybody is Ada. REVE's own address leads to the sandbox."""
+
+    def page(request: Request) -> Response:
+        return HTMLResponse(PLAIN, headers=headers)
+
+    sandbox = Sandbox()
+    with ExitStack() as stack:
+        reve = stack.enter_context(serve_asgi(sandbox.app))
+        middleware = ReveMiddleware(
+            Starlette(routes=[Route("/", page)]),
+            webhook_url=reve + sandbox.webhook_path,
+            token=sandbox.token,
+            chatbot_id=sandbox.chatbot_id,
+            secret_key="a secret key for tests, long enough",
+            profile=lambda request: ADA,
+            dev=True,
+            **keywords,
+        )
+        url = stack.enter_context(serve_asgi(middleware))
+        context = stack.enter_context(browser.new_context(**LOOKS))
+
+        def lead(route: "Routed") -> None:
+            route.fulfill(response=route.fetch(url=route.request.url.replace("https://static.revechat.com", reve)))
+
+        context.route("https://static.revechat.com/**", lead)
+        visitor = Visitor(context.new_page(), url, sandbox, middleware)
+        yield visitor
+        assert visitor.complaints == []

@@ -89,8 +89,8 @@ class Line:
 
     def has_more(self) -> bool:
         with contextlib.suppress(OSError):
-            return bool(self._rest or self.sock.recv(1, socket.MSG_PEEK))
-        return False
+            self._rest = self._rest or self.sock.recv(65536)
+        return bool(self._rest)
 
 
 Answer = Callable[[Line], None]

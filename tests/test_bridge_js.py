@@ -24,6 +24,8 @@ from starlette.routing import Route
 
 import reve_middleware
 
+pytestmark = pytest.mark.browser
+
 BRIDGE = Path(reve_middleware.__path__[0]) / "bridge.js"
 PATIENCE = 10  # seconds; only a failing test ever takes that long
 

@@ -5,28 +5,24 @@ With SCREENSHOTS=directory in the environment the tests leave pictures there: ad
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from browser import chromium
-from browsing import ADA, GRACE, LOOKS, PATIENCE, Visitor, expect, picture
+from browsing import ADA, GRACE, LOOKS, PATIENCE, PLAIN, Visitor, expect, picture, plain_site
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 import reve_middleware
-from reve_middleware import ReveMiddleware
 from reve_middleware.cli import DemoSite, demo_site
-from reve_middleware.sandbox import Sandbox
 from reve_middleware.sandbox.serving import serve_asgi
 from reve_middleware.sandbox.shop import Ask
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-    from playwright.sync_api import Route as Routed
 
 pytestmark = pytest.mark.browser
 
@@ -170,7 +166,7 @@ def test_the_token_is_rotated(visitor: Visitor, demo: DemoSite) -> None:
 
 
 def test_a_page_is_the_shops_own_and_one_tag(visitor: Visitor, demo: DemoSite) -> None:
-    """With somebody logged in and a chat open, a page is what the shop wrote and one constant tag, first in the head."""
+    """With somebody logged in and a chat open, a page is what the shop wrote and one constant tag, first in head."""
     visitor.log_in("Ada")
     visitor.open_chat()
     visitor.sees_known(ADA)
@@ -292,40 +288,6 @@ def test_another_origin_captures_nothing(visitor: Visitor, others: list[str]) ->
 
 
 # ---- Sites of other kinds -------------------------------------------------------------------------------------
-
-PLAIN = b"<!doctype html><html><head><title>A page</title></head><body>Text</body></html>"
-
-
-@contextmanager
-def plain_site(browser: "Browser", headers: dict[str, str] | None = None, **keywords: Any) -> Iterator[Visitor]:
-    """A visitor of a one-page site where everybody is Ada. REVE's own address leads to the sandbox."""
-
-    def page(request: Request) -> Response:
-        return HTMLResponse(PLAIN, headers=headers)
-
-    sandbox = Sandbox()
-    with ExitStack() as stack:
-        reve = stack.enter_context(serve_asgi(sandbox.app))
-        middleware = ReveMiddleware(
-            Starlette(routes=[Route("/", page)]),
-            webhook_url=reve + sandbox.webhook_path,
-            token=sandbox.token,
-            chatbot_id=sandbox.chatbot_id,
-            secret_key="a secret key for tests, long enough",
-            profile=lambda request: ADA,
-            dev=True,
-            **keywords,
-        )
-        url = stack.enter_context(serve_asgi(middleware))
-        context = stack.enter_context(browser.new_context(**LOOKS))
-
-        def lead(route: "Routed") -> None:
-            route.fulfill(response=route.fetch(url=route.request.url.replace("https://static.revechat.com", reve)))
-
-        context.route("https://static.revechat.com/**", lead)
-        visitor = Visitor(context.new_page(), url, sandbox, middleware)
-        yield visitor
-        assert visitor.complaints == []
 
 
 def test_account_id_loads_the_widget(browser: "Browser") -> None:

@@ -306,7 +306,7 @@ class AnyHistory(RuleBasedStateMachine):
 
 
 def test_any_history_leaves_a_gate_that_can_open() -> None:
-    """Whatever comes of the attempts: a shut gate lets through one probe at a time, within 330 s, and never stays shut."""
+    """Whatever comes of the attempts: one probe at a time, within 330 s, and it never stays shut."""
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         AnyHistory, settings=hypothesis_settings(max_examples=100, stateful_step_count=40, deadline=None)
     )

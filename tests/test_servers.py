@@ -105,13 +105,13 @@ def visit(site: Site) -> Iterator[Visitor]:
     visitor = Visitor(site)
     with visitor.client:
         yield visitor
-    site.let_all_go()
 
 
 @pytest.fixture
 def visitor(four: Site) -> Iterator[Visitor]:
     with visit(four) as visitor:
         yield visitor
+        four.let_all_go()
 
 
 @pytest.fixture
@@ -284,10 +284,10 @@ def test_a_server_that_ends_delivers_what_waits(name: str, workers: int, bot: Bo
     """On SIGTERM a server ends within 5 s, all its processes and without a traceback, and what waited in them
     is delivered."""
     with Site(name, workers, bot.environment, tmp_path) as site:
-        with visit(site) as visitor:
+        with visit(site) as visitor, site.all_held() as held, held[0].free():
             visitor.post("/login?user=ada")
             assert visitor.report(chat) == "queued"
-            site.flush()
+            visitor.post("/flush")
             visitor.post("/phone?phone=2")
             visitor.get()  # a second push to a chat within 5 s waits for the rest of them
         site.stop()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
-from drive import HOST, PAGE, Call, Server, ShellKind, Visitor, call_wsgi, environ_of
+from drive import HOST, PAGE, Call, Server, ShellKind, call_wsgi, environ_of
 from test_table import TAG, chat_cookie
 
 AT = PAGE.index(b"<title>")
@@ -91,7 +91,7 @@ def test_a_file_wrapper_that_is_a_function(wsgi: ShellKind) -> None:
 
 
 def test_without_injection_a_strangers_response_is_never_touched(wsgi: ShellKind) -> None:
-    """With `inject=False` the iterable of a visitor without a chat is the same object, even one that has not started."""
+    """With `inject=False` a visitor without a chat gets the very iterable, even one that has not started."""
     made: list[Any] = []
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -203,11 +203,9 @@ def test_write_of_what_is_no_page_is_the_servers_own(wsgi: ShellKind) -> None:
     """Where nothing is looked for, the application writes to the server itself."""
     server = Server()
     given: list[Any] = []
-    app = saying(JSON, [])
     layer = wsgi.wrap(lambda environ, start: given.append(start("200 OK", JSON)) or [])
     layer(environ_of(Call()), server.start_response)
     assert given == [server.write]
-    assert app is not None
 
 
 # start_response, twice -------------------------------------------------------------------------
@@ -286,7 +284,7 @@ def test_text_in_place_of_bytes_is_the_servers_to_refuse(wsgi: ShellKind) -> Non
 
 
 def test_a_header_that_no_protocol_carries_is_passed_on(wsgi: ShellKind, caplog: pytest.LogCaptureFixture) -> None:
-    """A header that is not latin-1 is the server's to refuse; here the page goes out as it came, and the log says so."""
+    """A header that is not latin-1 is the server's to refuse; the page goes out as it came, and the log says so."""
     headers = [*HTML, ("X-Price", "5 €")]
     reply = call_wsgi(wsgi.wrap(saying(headers, [PAGE])), Call(), valid=False)
     assert (reply.body, reply.headers) == (PAGE, [("content-type", "text/html"), ("x-price", "5 €")])
@@ -301,7 +299,6 @@ def test_an_environ_of_bare_necessities(wsgi: ShellKind) -> None:
         del environ[key]
     server = Server()
     server.run(wsgi.wrap(saying(HTML, [PAGE]), profile=lambda request: {"id": str(request.url)}), environ)
-    assert server.chunks == [REWRITTEN]
+    assert b"".join(server.chunks) == REWRITTEN
     assert server.head is not None
-    assert [name for name, _ in server.head[1]] == ["Content-Type", "cache-control", "set-cookie"]
-    assert Visitor(None, wsgi).jar == {}
+    assert [name.lower() for name, _ in server.head[1]] == ["content-type", "cache-control", "set-cookie"]
