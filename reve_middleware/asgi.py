@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 
 from starlette.requests import Request as StarletteRequest
 
-from . import bridge
+from . import bridge, capture
 from .exchange import Outgoing
 from .inject import HeadFinder, insert, page_type, with_tag
 from .messages import (
@@ -116,7 +116,11 @@ class ReveMiddleware(Shell):
             return bridge.serve(request.method, scope.get("query_string", b""))
         if request.path == self._core.session_path:
             flow = self._core.session(request, now_in_microseconds())
-            return await self._drive(flow, scope, receive)  # type: ignore[no-any-return]
+            try:
+                return await self._drive(flow, scope, receive)  # type: ignore[no-any-return]
+            except Exception as error:
+                self._notes.fault(error)
+                return capture.answer("anonymous", [])
         return None
 
     async def _drive(self, flow: Generator[Verb, Any, Any], scope: Scope, receive: Receive | None = None) -> Any:
@@ -164,7 +168,7 @@ class ReveMiddleware(Shell):
             if message["type"] == "http.response.start" and not started:
                 started = True
                 cookies.extend(value for name, value in message.get("headers", ()) if name.lower() == b"set-cookie")
-                found = await self._drive(verb.inquiry(visit), inner)
+                found = await self._inquire(verb, visit, inner)
 
         token = current_visit.set(visit)
         in_time = False
@@ -178,8 +182,16 @@ class ReveMiddleware(Shell):
         finally:
             current_visit.reset(token)
         if not started and in_time:
-            found = await self._drive(verb.inquiry(visit), inner)
+            found = await self._inquire(verb, visit, inner)
         return LookedUp(found, cookies)
+
+    async def _inquire(self, verb: LookUp, visit: Visit, inner: Scope) -> Any:
+        """What the inquiry finds; None where it has a fault of ours."""
+        try:
+            return await self._drive(verb.inquiry(visit), inner)
+        except Exception as error:
+            self._notes.fault(error)
+            return None
 
     def _flush_at_shutdown(self, send: Send) -> Send:
         async def outgoing(message: Message) -> None:

@@ -86,6 +86,8 @@ class Callables:
             if inspect.isawaitable(value):
                 limit = asyncio.timeout(ASK_SECONDS)
                 value = await within(limit, value)
+            if name == "consent":
+                value = bool(value)  # which may raise as well
         except NoThreadError:
             question.timed_out("was not asked: every thread for it is busy")
         except Exception as error:
@@ -106,6 +108,8 @@ class Callables:
             if inspect.iscoroutine(value):
                 value.close()
                 raise TypeError("async under WSGI")
+            if name == "consent":
+                value = bool(value)  # which may raise as well
         except Exception as error:
             question.raised(error)
             return NO_ANSWER

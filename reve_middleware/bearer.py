@@ -7,6 +7,7 @@ import inspect
 import logging
 from typing import Any
 
+from .settings import Secret
 from .threads import DaemonThreads, run_in
 
 log = logging.getLogger("reve_middleware")
@@ -20,8 +21,8 @@ class CurrentToken:
 
     def __init__(self, source: Any) -> None:
         self._source = source
-        self._known: str | None = None
-        self._asking: asyncio.Future[str | None] | None = None
+        self._known: Secret | None = None
+        self._asking: asyncio.Future[Secret | None] | None = None  # asyncio's debug mode logs what a slow task returns
 
     async def value(self, threads: DaemonThreads) -> str | None:
         """The token; None where the callable failed. Asked once, however many wait for it."""
@@ -34,17 +35,17 @@ class CurrentToken:
             self._known = await asyncio.shield(asking)
             if self._known is None and self._asking is asking:
                 self._asking = None
-        return self._known
+        return None if self._known is None else self._known.reveal()
 
     def refused(self, value: str) -> bool:
         """The bot refused `value`. Returns whether another may be had."""
         if not callable(self._source):
             return False
-        if self._known == value:
+        if self._known is not None and self._known.reveal() == value:
             self._known = self._asking = None
         return True
 
-    async def _ask(self, threads: DaemonThreads) -> str | None:
+    async def _ask(self, threads: DaemonThreads) -> Secret | None:
         try:
             async with asyncio.timeout(TOKEN_SECONDS):
                 if inspect.iscoroutinefunction(self._source):
@@ -56,7 +57,8 @@ class CurrentToken:
         except Exception as error:
             log.error("token= raised %s", type(error).__name__, extra={"reve": "token_raised"})
             return None
-        if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token or not token:
-            log.error("token= returned what is no token", extra={"reve": "token_wrong"})
-            return None
-        return token
+        if isinstance(token, str) and token.isascii() and token.isprintable() and " " not in token and token:
+            return Secret(token)
+        del token  # an error tracker shows the locals of whoever logs
+        log.error("token= returned what is no token", extra={"reve": "token_wrong"})
+        return None

@@ -53,7 +53,7 @@ def serve(method: str, query: bytes) -> Answer:
     """The answer to a request for the script."""
     data, digest = script()
     if method not in ("GET", "HEAD"):
-        return Answer(405, [(b"allow", b"GET, HEAD"), (b"content-length", b"0")], b"")
+        return Answer(405, [(b"allow", b"GET, HEAD"), (b"content-type", b"text/plain"), (b"content-length", b"0")], b"")
     current = query == b"v=" + digest.encode()
     headers: Headers = [
         (b"content-type", b"text/javascript; charset=utf-8"),

@@ -69,13 +69,17 @@ class _Loop(asyncio.SelectorEventLoop):
     """An event loop that resolves names in a thread of ours: during `atexit` executors are gone,
     and no thread can be started."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, asks_for_tokens: bool) -> None:
         super().__init__()
         self.resolvers = DaemonThreads("reve-middleware-dns", 4)
         self.resolvers.prepare()
+        self.askers = DaemonThreads("reve-middleware-token", 4)  # others: a callable that hangs stops no names
+        if asks_for_tokens:
+            self.askers.prepare()
 
     def close(self) -> None:
         self.resolvers.end()
+        self.askers.end()
         super().close()
 
     async def getaddrinfo(
@@ -93,7 +97,7 @@ class Run:
         self._clock = clock
         self._mailbox = owner.mailbox
         self._gates = owner.gates
-        self._loop = _Loop()
+        self._loop = _Loop(asks_for_tokens=any(callable(bot.token) for bot in settings.bots))
         self._wanted = asyncio.Event()
         self._closing_until: float | None = None
         self._left_behind = 0
@@ -152,10 +156,28 @@ class Run:
                     continue
 
     async def _main(self, clients: Clients) -> None:
+        try:
+            await self._deliver(clients)
+        finally:
+            await asyncio.sleep(0)  # a task that has not begun could not settle its letter
+            unfinished = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
+            await clients.close()
+            self._mailbox.hand_back()
+        if self._closing_until is not None:
+            left = self._left_behind + self._mailbox.at_risk()
+            if left:
+                log.warning("%d pushes were not delivered before the end", left, extra={"reve": "left_behind"})
+
+    async def _deliver(self, clients: Clients) -> None:
         swept = self._clock()
         while True:
             now = self._clock()
             until = self._closing_until
+            if until is not None and now >= until:
+                return
             if now - swept >= SWEEP_SECONDS:
                 swept = now
                 self._sweep(now)
@@ -167,20 +189,10 @@ class Run:
                 task = self._loop.create_task(self._carry(letter, clients))
                 self._tasks.add(task)
                 task.add_done_callback(self._finished)
-            if until is not None and (not self._tasks or now >= until):
-                break
+            if until is not None and not self._tasks:
+                return
             if not await self._wait(now) and not self._tasks and self._owner.may_end(self):
-                break
-        unfinished = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in unfinished:
-            task.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
-        await clients.close()
-        self._mailbox.hand_back()
-        if self._closing_until is not None:
-            left = self._left_behind + self._mailbox.at_risk()
-            if left:
-                log.warning("%d pushes were not delivered before the end", left, extra={"reve": "left_behind"})
+                return
 
     async def _wait(self, now: float) -> bool:
         """Until there is something to do, or it is time to look again; False where nothing came."""
@@ -246,7 +258,7 @@ class Run:
         client = clients.take()
         try:
             for second_try in (False, True):
-                value = await token.value(self._loop.resolvers)
+                value = await token.value(self._loop.askers)
                 if value is None:
                     return Outcome("token", "no_token")
                 outcome = await attempt(client, bot, push.endpoint, push.body, value, self._settings.timeout)

@@ -65,7 +65,8 @@ class Core:
         if refusal is not None:
             if refusal.reason == "plain_http":
                 yield Note("plain_http")
-            return capture.refuse(refusal.reason)
+            refused = capture.refuse(refusal.reason)
+            return refused._replace(body=b"") if request.method == "HEAD" else refused
         if request.method == "DELETE":
             return (yield from self._forget(request, now))
         body = yield ReadBody(capture.LARGEST_BODY, capture.READ_SECONDS)

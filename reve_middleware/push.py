@@ -55,7 +55,10 @@ def encode_profile(profile: Any) -> bytes:
     """
     if not isinstance(profile, Mapping):
         raise ProfileError(f'the profile is a {type(profile).__name__}, not a dict such as {{"name": …}}')
-    fields = dict(profile)
+    try:
+        fields = dict(profile)
+    except Exception as error:  # a mapping that reads when it is asked
+        raise ProfileError(f"the profile cannot be read: {type(error).__name__}") from None
     for name in fields:
         if not isinstance(name, str):
             raise ProfileError(f"a field's name is a {type(name).__name__}, not text")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import os
 import threading
 import time
@@ -129,6 +130,7 @@ class Sender:
 
     def stats(self) -> dict[str, Any]:
         """Counts since the process started; nothing personal."""
+        self._same_process()
         waiting, in_flight = self.mailbox.sizes()
         return {
             "waiting": waiting,
@@ -140,6 +142,7 @@ class Sender:
         }
 
     def _begin_to_close(self, seconds: float) -> Run | None:
+        self._same_process()
         with self._lock:
             run, self._run = self._run, None
         if run is not None:
@@ -149,12 +152,14 @@ class Sender:
     def _wake(self) -> None:
         with self._lock:
             if self._run is None or not self._run.wake():
-                self._run = Run(self, self._settings, self._clock)
-                try:
-                    self._run.start()
-                except RuntimeError:  # no thread can be started while the interpreter ends
-                    self._run.discard()
-                    self._run = None
+                self._run = None
+                with contextlib.suppress(OSError):  # no descriptor is left for an event loop: a later push tries again
+                    self._run = Run(self, self._settings, self._clock)
+                    try:
+                        self._run.start()
+                    except RuntimeError:  # no thread can be started while the interpreter ends
+                        self._run.discard()
+                        self._run = None
 
     def may_end(self, run: Run) -> bool:
         """May this run end, since there is nothing to do?"""

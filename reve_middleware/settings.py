@@ -6,6 +6,7 @@ one `SettingsError` that names the keyword, its value (never a secret's) and wha
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import re
@@ -133,7 +134,8 @@ class Settings:
                 )
         self.bots = _bots(given)
         self._bots = {bot.chatbot_id: bot for bot in self.bots}
-        secrets = _secret_keys(given.get("secret_key", os.environ.get("REVE_SECRET_KEY")))
+        secret_key = given.get("secret_key")
+        secrets = _secret_keys(os.environ.get("REVE_SECRET_KEY") if secret_key is None else secret_key)
 
         self.profile = _callable(given, "profile", 1)
         self.identity = _callable(given, "identity", 1)
@@ -168,7 +170,9 @@ class Settings:
 
         self.payload: Payload = given.get("payload", "nested")
         if self.payload not in ("nested", "flat"):
-            _callable(given, "payload", 3, "'nested', 'flat', or a callable of (chatbot_id, session_id, profile)")
+            right = "'nested', 'flat', or a callable of (chatbot_id, session_id, profile)"
+            if _callable(given, "payload", 3, right) is None:
+                _wrong("payload", None, right)
         self.outbox = _outbox(given.get("outbox"))
         self.handoff = _callable(given, "handoff", 1)
         if self.handoff is not None and self.outbox is not None:
@@ -261,7 +265,7 @@ def _token(token: Any) -> Secret | Callable[[], Any]:
 
 def _secret_keys(keys: Any) -> list[str]:
     right = f"text of at least {SHORTEST_KEY} characters, or a list of such texts, newest first"
-    if keys is None or keys == "" or keys == []:
+    if keys is None or keys == "" or keys == [] or keys == ():
         _wrong("secret_key", None, right, "REVE_SECRET_KEY")
     keys = [keys] if isinstance(keys, str) else keys
     if not isinstance(keys, (list, tuple)) or not all(isinstance(key, str) for key in keys):
@@ -272,6 +276,8 @@ def _secret_keys(keys: Any) -> list[str]:
                 f"secret_key has {len(key)} characters: it must be {right}; "
                 "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
             )
+        if any("\ud800" <= character <= "\udfff" for character in key):  # bytes of the environment that are no UTF-8
+            raise SettingsError("secret_key has bytes that are no text: paste it anew")
     return list(keys)
 
 
@@ -295,7 +301,7 @@ def _check_arguments(name: str, value: Callable[..., Any], arguments: int) -> No
     except TypeError:
         words = {0: "no argument", 1: "one argument", 3: "three arguments (chatbot_id, session_id, profile)"}
         raise SettingsError(
-            f"{name}={getattr(value, '__name__', type(value).__name__)}{signature} is wrong: "
+            f"{name}={getattr(value, '__name__', type(value).__name__)}({', '.join(signature.parameters)}) is wrong: "
             f"it is called with {words[arguments]}"
         ) from None
 
@@ -357,7 +363,6 @@ def _pattern(pattern: Any) -> re.Pattern[str]:
     right = rf"a regular expression for the whole id, such as r'{SESSION_ID}'"
     if not isinstance(pattern, str):
         _wrong("session_id_pattern", pattern, right)
-    try:
+    with contextlib.suppress(re.error):
         return re.compile(pattern)
-    except re.error:
-        _wrong("session_id_pattern", pattern, right)
+    _wrong("session_id_pattern", pattern, right)

@@ -74,7 +74,10 @@ def now_in_microseconds() -> int:
 
 def _check_application(app: Any, shell: Shell) -> None:
     if not callable(app):
-        raise SettingsError(f"the application is a {type(app).__name__}: it must be an {shell.protocol} application")
+        article = {"ASGI": "an", "WSGI": "a"}[shell.protocol]
+        raise SettingsError(
+            f"the application is a {type(app).__name__}: it must be {article} {shell.protocol} application"
+        )
     try:
         signature = inspect.signature(app)
     except (TypeError, ValueError):

@@ -87,14 +87,6 @@ async def run_in(threads: DaemonThreads, function: Callable[..., Any], *args: An
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
 
-    def settle(result: Any, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
-
     def job() -> None:
         result: Any = None
         error: BaseException | None = None
@@ -104,7 +96,16 @@ async def run_in(threads: DaemonThreads, function: Callable[..., Any], *args: An
             error = raised
             if isinstance(error, StopIteration):  # a future refuses it
                 error = RuntimeError("StopIteration")
-        loop.call_soon_threadsafe(settle, result, error)
+
+        def settle() -> None:  # without arguments: asyncio's debug mode logs those of a slow call
+            if future.done():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        loop.call_soon_threadsafe(settle)
 
     if not threads.submit(job):
         raise NoThreadError

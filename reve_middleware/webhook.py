@@ -14,6 +14,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
@@ -39,6 +40,9 @@ HTTP_LOGGERS = (
     "httpcore.proxy",
     "httpcore.socks",
 )
+TLS_FAULTS = (ssl.SSLError, ssl.SSLCertVerificationError)
+"""Just these: their other subclasses say that bytes are awaited, or that the connection ended, and stand in the
+context of every time-out over TLS."""
 
 
 class Outcome(NamedTuple):
@@ -91,7 +95,7 @@ def judge_exception(error: BaseException) -> Outcome:
     for _ in range(8):
         if seen is None:
             break
-        if isinstance(seen, ssl.SSLError):
+        if type(seen) in TLS_FAULTS:
             return Outcome("hold", "tls")
         seen = seen.__cause__ or seen.__context__
     if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError)):
@@ -130,6 +134,7 @@ class Clients:
             follow_redirects=False,
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none is kept
         )
 
     def take(self) -> Any:
@@ -140,7 +145,8 @@ class Clients:
 
     async def close(self) -> None:
         while self._idle:
-            await self._idle.pop().aclose()
+            with contextlib.suppress(Exception):
+                await self._idle.pop().aclose()
 
 
 async def attempt(client: Any, bot: Bot, endpoint: str | None, body: bytes, token: str, seconds: float) -> Outcome:

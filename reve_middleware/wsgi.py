@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from starlette.requests import Request as StarletteRequest
 
-from . import bridge
+from . import bridge, capture
 from .asking import is_async
 from .errors import SettingsError
 from .exchange import Outgoing
@@ -101,7 +101,12 @@ class ReveWSGIMiddleware(Shell):
         if request.path == self._core.bridge_path:
             return bridge.serve(request.method, environ.get("QUERY_STRING", "").encode("latin-1"))
         if request.path == self._core.session_path:
-            return self._drive(self._core.session(request, now_in_microseconds()), environ)  # type: ignore[no-any-return]
+            flow = self._core.session(request, now_in_microseconds())
+            try:
+                return self._drive(flow, environ)  # type: ignore[no-any-return]
+            except Exception as error:
+                self._notes.fault(error)
+                return capture.answer("anonymous", [])
         return None
 
     def _drive(self, flow: Generator[Verb, Any, Any], environ: Environ) -> Any:
@@ -136,7 +141,7 @@ class ReveWSGIMiddleware(Shell):
             if not started:
                 started = True
                 cookies.extend(value.encode("latin-1") for name, value in headers if name.lower() == "set-cookie")
-                found = self._drive(verb.inquiry(visit), inner)
+                found = self._inquire(verb, visit, inner)
             return _throw_away
 
         token = current_visit.set(visit)
@@ -152,8 +157,16 @@ class ReveWSGIMiddleware(Shell):
         finally:
             current_visit.reset(token)
         if not started:
-            found = self._drive(verb.inquiry(visit), inner)
+            found = self._inquire(verb, visit, inner)
         return LookedUp(found, cookies)
+
+    def _inquire(self, verb: LookUp, visit: Visit, inner: Environ) -> Any:
+        """What the inquiry finds; None where it has a fault of ours."""
+        try:
+            return self._drive(verb.inquiry(visit), inner)
+        except Exception as error:
+            self._notes.fault(error)
+            return None
 
 
 class _Response:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from fakes import PATIENCE, Posted, Webhook
 from neutral import HTML, PAGE, WSGI_STYLES, App, Asked, Last, Message, Start, Step, asgi_app, page, wsgi_app
 from servers import HOST, Call, Reply, Server, call_asgi, call_wsgi, environ_of, scope_of
@@ -31,6 +32,7 @@ __all__ = [
     "App",
     "Asked",
     "Call",
+    "Clock",
     "Last",
     "Message",
     "Posted",
@@ -47,6 +49,7 @@ __all__ = [
     "elsewhere",
     "environ_of",
     "page",
+    "said",
     "scope_of",
     "side_by_side",
     "wsgi_app",
@@ -54,6 +57,24 @@ __all__ = [
 
 KEY = "a secret key for tests, long enough"
 KEYWORDS = {"webhook_url": "https://reve.example/hook", "token": "token-1", "chatbot_id": "bot", "secret_key": KEY}
+
+
+class Clock:
+    """The wall clock of both shells, in place of the real one; it stands still."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 1_800_000_000.0
+        for module in ("asgi", "wsgi", "shell"):
+            monkeypatch.setattr(f"reve_middleware.{module}.now_in_microseconds", lambda: int(self.seconds * 1e6))
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """What our log said: codes and texts."""
+    return [
+        (record.__dict__["reve"], record.getMessage())
+        for record in caplog.records
+        if record.name == "reve_middleware" and record.levelname != "DEBUG"
+    ]
 
 
 def elsewhere(function: Callable[..., Any], *arguments: Any) -> Any:

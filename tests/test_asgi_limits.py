@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from drive import HOST, PAGE, Call, Last, ShellKind, Start, Visitor, scope_of
+from drive import HOST, PAGE, Call, Last, ShellKind, Start, Visitor, said, scope_of
 from oracle import Sent
 
 from reve_middleware import asking, capture
@@ -31,10 +31,6 @@ def asgi() -> Iterator[ShellKind]:
     kind = ShellKind("asgi")
     yield kind
     kind.close()
-
-
-def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
-    return [(record.__dict__["reve"], record.getMessage()) for record in caplog.records if record.name != "asyncio"]
 
 
 # Reading the report ----------------------------------------------------------------------------
@@ -236,9 +232,9 @@ def test_when_every_thread_hangs_nobody_waits(
     asgi: ShellKind, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, patience: Patience
 ) -> None:
     """Plain functions run in a few threads of ours; when all of them are taken, a visitor counts as unknown."""
-    monkeypatch.setattr(asking, "_threads", DaemonThreads("test", 1))
     visitor = asgi.site(profile=patience.sync)
     visitor.capture()
+    monkeypatch.setattr(asking, "_threads", DaemonThreads("test", 1))
     patience.hang_from_now()
     visitor.get("/")
     visitor.get("/")

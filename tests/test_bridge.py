@@ -64,7 +64,8 @@ def test_head_has_the_same_headers_and_no_body() -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "get", ""])
 def test_the_script_is_only_read(method: str) -> None:
     """Any other method is a 405 that says what is allowed."""
-    assert bridge.serve(method, b"") == (405, [(b"allow", b"GET, HEAD"), (b"content-length", b"0")], b"")
+    headers = [(b"allow", b"GET, HEAD"), (b"content-type", b"text/plain"), (b"content-length", b"0")]
+    assert bridge.serve(method, b"") == (405, headers, b"")
 
 
 def test_one_constant_tag() -> None:

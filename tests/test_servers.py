@@ -5,20 +5,17 @@ from __future__ import annotations
 import importlib.util
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from workers import Late, Site, check_installed
+from workers import BOT, Site, Visitor, check_installed, names_set, visit
 
 from reve_middleware.sandbox import Sandbox
 from reve_middleware.sandbox.serving import serve_asgi
 
 PROCESSES = 4
-BOT = "shop-bot"
 numbers = count(1)
 
 
@@ -42,43 +39,6 @@ class Bot:
         return [data["phone"] for data in self.told(chat)]
 
 
-class Visitor:
-    """A browser on the site."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self.client = site.client()
-
-    def get(self, path: str = "/") -> httpx.Response:
-        return self.client.get(path).raise_for_status()
-
-    def post(self, path: str) -> httpx.Response:
-        return self.client.post(path).raise_for_status()
-
-    def late(self, path: str) -> Late:
-        """A request that leaves now, with the cookies there are now."""
-        return self.site.late(path, self.client)
-
-    def report(self, chat: str) -> str:
-        """What the bridge does when the widget opens a chat."""
-        answer = self.client.post(
-            "/_reve/session",
-            json={"session_id": chat, "chatbot_id": BOT},
-            headers={"X-Reve-Bridge": "1", "Sec-Fetch-Site": "same-origin"},
-        )
-        return str(answer.raise_for_status().json()["status"])
-
-    @property
-    def ids(self) -> str | None:
-        """The cookie that says which chat this is."""
-        return self.client.cookies.get("reve")
-
-    @property
-    def ours(self) -> list[str]:
-        """The names of our cookies in the jar."""
-        return sorted(name for name in self.client.cookies if name.startswith("reve"))
-
-
 @pytest.fixture(scope="module")
 def bot() -> Iterator[Bot]:
     sandbox = Sandbox(chatbot_id=BOT)
@@ -100,13 +60,6 @@ def one(request: pytest.FixtureRequest, bot: Bot, tmp_path: Path) -> Iterator[Si
         yield site
 
 
-@contextmanager
-def visit(site: Site) -> Iterator[Visitor]:
-    visitor = Visitor(site)
-    with visitor.client:
-        yield visitor
-
-
 @pytest.fixture
 def visitor(four: Site) -> Iterator[Visitor]:
     with visit(four) as visitor:
@@ -123,12 +76,6 @@ def visitor_of_one(one: Site) -> Iterator[Visitor]:
 @pytest.fixture
 def chat() -> str:
     return f"chat-{next(numbers)}"
-
-
-def names_set(response: httpx.Response) -> list[str]:
-    """The names of our cookies that a response sets."""
-    names = (value.partition("=")[0] for value in response.headers.get_list("set-cookie"))
-    return [name for name in names if name.startswith("reve")]
 
 
 def responses(visitor: Visitor, each: int, turns: int) -> Counter[str]:
@@ -167,7 +114,7 @@ def test_side_by_side_at_most_one_push_per_process(four: Site, bot: Bot, visitor
     late = [visitor.late("/hold") for _ in range(PROCESSES)]  # each in a process of its own
     answers = [four.send(visitor.client, request) for request in rest]  # and these wait for any
     pids = [int(request.finish().headers["x-pid"]) for request in late]
-    pids += [int(answer.result(20).headers["x-pid"]) for answer in answers]
+    pids += [int(four.result(answer).headers["x-pid"]) for answer in answers]
     assert len(set(pids)) == PROCESSES
 
     four.flush()
@@ -175,6 +122,20 @@ def test_side_by_side_at_most_one_push_per_process(four: Site, bot: Bot, visitor
     visitor.get()
     four.flush()
     assert len(bot.told(chat)) == PROCESSES
+
+
+def test_side_by_side_in_one_process_one_push(one: Site, bot: Bot, visitor_of_one: Visitor, chat: str) -> None:
+    """8 responses at a time right after a login, all from one process, cause exactly 1 push."""
+    visitor = visitor_of_one
+    visitor.report(chat)
+    visitor.post("/login?user=ada")
+    first, *others = [visitor.late("/late") for _ in range(8)]
+    assert names_set(first.finish()) == ["reve-mark"]
+    one.flush()
+    for late in others:
+        assert names_set(late.finish()) == ["reve-mark"]
+    one.flush()
+    assert bot.phones(chat) == ["1"]
 
 
 def test_a_slow_response_never_brings_back_an_older_chat(four: Site, bot: Bot, visitor: Visitor, chat: str) -> None:

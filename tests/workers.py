@@ -32,13 +32,14 @@ PATIENCE = 20.0
 STOP_SECONDS = 5.0
 """Seconds in which a server must have ended after SIGTERM."""
 HERE = Path(__file__).resolve().parent
+BOT = "shop-bot"
 
 PROGRAMS = {
     "uvicorn": "uvicorn sites:asgi --fd {fd} --workers {workers} --no-access-log --no-use-colors "
     "--timeout-graceful-shutdown 3",
     "gunicorn sync": "gunicorn sites:wsgi --bind fd://{fd} --workers {workers} --preload "
     "--timeout 60 --graceful-timeout 3",
-    "gunicorn gthread": "gunicorn sites:wsgi --bind fd://{fd} --workers {workers} --worker-class gthread --threads 4 "
+    "gunicorn gthread": "gunicorn sites:wsgi --bind fd://{fd} --workers {workers} --worker-class gthread --threads 9 "
     "--timeout 60 --graceful-timeout 3",
 }
 """`--preload` on one of them: the middleware is built before the fork there."""
@@ -53,14 +54,15 @@ def check_installed(program: str) -> None:
 class Late:
     """A request that waits inside the site until it is let go."""
 
-    def __init__(self, gate: socket.socket, pid: int, answer: Future[httpx.Response]) -> None:
+    def __init__(self, site: Site, gate: socket.socket, answer: Future[httpx.Response]) -> None:
+        self._site = site
         self._gate = gate
-        self.pid = pid
         self._answer = answer
+        self.pid = int(gate.recv(32))
 
     def finish(self) -> httpx.Response:
         self._gate.close()
-        return self._answer.result(PATIENCE)
+        return self._site.result(self._answer)
 
 
 class Worker:
@@ -121,7 +123,7 @@ class Site:
             self._listener.settimeout(PATIENCE)
             self._pool = stack.enter_context(ThreadPoolExecutor(16))
             self._client = stack.enter_context(self.client())
-            self._check_it_answers()
+            self.request(self._client, "GET", "/")
             with self.all_held():
                 """Every process has started."""
             self._stack = stack.pop_all()
@@ -144,6 +146,15 @@ class Site:
         """Send a request that was built before, cookies and all, in a thread."""
         return self._pool.submit(client.send, request)
 
+    def result(self, answer: Future[httpx.Response]) -> httpx.Response:
+        try:
+            return answer.result(PATIENCE).raise_for_status()
+        except (httpx.HTTPError, TimeoutError) as error:
+            self.fail(f"a request came to {error!r}")
+
+    def request(self, client: httpx.Client, method: str, path: str, **options: Any) -> httpx.Response:
+        return self.result(self.send(client, client.build_request(method, path, **options)))
+
     def late(self, path: str, client: httpx.Client | None = None) -> Late:
         """Send a request for `/late` or `/hold`; returns when it waits inside the site."""
         client = client or self._client
@@ -155,7 +166,7 @@ class Site:
             self.fail(f"no process took a request for {path} within {PATIENCE:g} s")
         self._gates.append(gate)
         gate.settimeout(PATIENCE)
-        return Late(gate, int(gate.recv(32)), answer)
+        return Late(self, gate, answer)
 
     @contextmanager
     def all_held(self) -> Iterator[list[Worker]]:
@@ -176,7 +187,7 @@ class Site:
         with self.all_held() as workers:
             for worker in workers:
                 with worker.free():
-                    found.append(json.loads(self._client.post("/flush").raise_for_status().content))
+                    found.append(json.loads(self.request(self._client, "POST", "/flush").content))
         return found
 
     def stop(self) -> None:
@@ -207,13 +218,8 @@ class Site:
         """Until the last process has closed it."""
         assert self._process.stdout is not None
         with self._process.stdout as lines:
-            self._lines.extend(lines)
-
-    def _check_it_answers(self) -> None:
-        try:
-            self._client.get("/").raise_for_status()
-        except httpx.HTTPError as error:
-            self.fail(f"it does not answer ({type(error).__name__})")
+            for line in lines:
+                self._lines.append(line)
 
     def _kill(self) -> None:
         """What is left of it; a group of our own making."""
@@ -222,3 +228,51 @@ class Site:
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._reader.join(STOP_SECONDS)
+
+
+class Visitor:
+    """A browser on the site."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.client = site.client()
+
+    def get(self, path: str = "/") -> httpx.Response:
+        return self.site.request(self.client, "GET", path)
+
+    def post(self, path: str) -> httpx.Response:
+        return self.site.request(self.client, "POST", path)
+
+    def late(self, path: str) -> Late:
+        """A request that leaves now, with the cookies there are now."""
+        return self.site.late(path, self.client)
+
+    def report(self, chat: str) -> str:
+        """What the bridge does when the widget opens a chat."""
+        ids = {"session_id": chat, "chatbot_id": BOT}
+        headers = {"X-Reve-Bridge": "1", "Sec-Fetch-Site": "same-origin"}
+        answer = self.site.request(self.client, "POST", "/_reve/session", json=ids, headers=headers)
+        return str(answer.json()["status"])
+
+    @property
+    def ids(self) -> str | None:
+        """The cookie that says which chat this is."""
+        return self.client.cookies.get("reve")
+
+    @property
+    def ours(self) -> list[str]:
+        """The names of our cookies in the jar."""
+        return sorted(name for name in self.client.cookies if name.startswith("reve"))
+
+
+@contextmanager
+def visit(site: Site) -> Iterator[Visitor]:
+    visitor = Visitor(site)
+    with visitor.client:
+        yield visitor
+
+
+def names_set(response: httpx.Response) -> list[str]:
+    """The names of our cookies that a response sets."""
+    names = (value.partition("=")[0] for value in response.headers.get_list("set-cookie"))
+    return [name for name in names if name.startswith("reve")]
