@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from .asgi import ReveMiddleware
 from .errors import ProfileError, ReveError, SettingsError
-from .handoff import NotDelivered, adeliver, deliver
 from .routes import disabled, enabled
 from .settings import Bot
 from .visitor import identify, script_tag, sign_out
+from .worker import NotDelivered, adeliver, deliver
 from .wsgi import ReveWSGIMiddleware
 
 __version__ = "0.1.0"

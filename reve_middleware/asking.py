@@ -88,6 +88,11 @@ class Callables:
                 value = await within(limit, value)
             if name == "consent":
                 value = bool(value)  # which may raise as well
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            question.raised(error)  # not the request was cancelled, but something that the callable waited for
         except NoThreadError:
             question.timed_out("was not asked: every thread for it is busy")
         except Exception as error:

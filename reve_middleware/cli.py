@@ -26,6 +26,7 @@ NOTE = """<h2>Try this</h2>
 <li>Log in. The bot knows your name at once, in the same conversation.</li>
 <li>Change the phone number in your account. The bot hears of it within five seconds.</li>
 <li>Log out. The bot says goodbye and forgets you.</li>
+<li>Log in as the other person: the old chat hears nothing. Press <em>New conversation</em>: the bot greets them.</li>
 </ol>
 <p>The other side: <a href="{operator}" target="_blank">every request the bot received</a>.</p>"""
 
@@ -38,6 +39,7 @@ WELCOME = """The demo is running.
   2. Log in: the bot knows your name at once.
   3. Change the phone number in your account: the bot hears of it within five seconds.
   4. Log out: the bot says goodbye and forgets you.
+  5. Log in as the other person: the old chat hears nothing. Press New conversation: the bot greets them.
 
 Ctrl-C stops it."""
 

@@ -160,10 +160,8 @@ class Run:
             await self._deliver(clients)
         finally:
             await asyncio.sleep(0)  # a task that has not begun could not settle its letter
-            unfinished = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in unfinished:
-                task.cancel()
-            await asyncio.gather(*unfinished, return_exceptions=True)
+            await _cancel(set(self._tasks))  # first, for what they have started ends with them
+            await _cancel({task for task in asyncio.all_tasks() if task is not asyncio.current_task()})
             await clients.close()
             self._mailbox.hand_back()
         if self._closing_until is not None:
@@ -329,6 +327,12 @@ class Run:
                 self._settings.on_result(Result(push.chatbot_id, outcome, reason, attempt, seconds))
             except Exception as error:
                 log.error("on_result raised %s", type(error).__name__, extra={"reve": "on_result_raised"})
+
+
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 HELD = {

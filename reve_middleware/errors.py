@@ -2,7 +2,8 @@
 
     ReveError
     ├── SettingsError (also a ValueError)   a keyword is wrong; raised when the object is built
-    └── ProfileError  (also a ValueError)   a profile cannot be sent; never reaches the application
+    ├── ProfileError  (also a ValueError)   a profile cannot be sent; never reaches the application
+    └── NotDelivered                        a task queue's worker is to try a push again later (worker.py)
 
 No message in here ever carries a secret or a profile's value.
 """

@@ -1,7 +1,8 @@
-"""Gives each push to a task queue the site already has, and delivers what its worker brings back.
+"""Gives each push to a task queue the site already has; worker.py delivers what its worker brings back.
 
 What travels is plain JSON: which bot, which endpoint, the body, and when it was offered. No token and no
-address: the worker knows those itself.
+address: the worker knows those itself. Per process, one push of a chat is handed on at a time; one that comes
+meanwhile is busy, so its response is not marked and the visitor's next one brings it again.
 """
 
 from __future__ import annotations
@@ -11,124 +12,25 @@ import inspect
 import os
 import threading
 import time
+import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .asking import is_async
-from .errors import ReveError, SettingsError
+from .asking import SUSPENDED_SECONDS, TIME_OUTS_IN_A_ROW, is_async
 from .messages import Offered
 from .notes import Notes, where
 from .push import Push
 from .recollection import Key, Recollection
-from .settings import Bot
-from .threads import DaemonThreads, run_in
-
-if TYPE_CHECKING:
-    from .webhook import Outcome
+from .threads import DaemonThreads, NoThreadError, run_in
 
 HAND_OFF_SECONDS = 2.0
-TOO_OLD = 600.0
-"""Seconds after which a push that is still in the queue is not delivered any more."""
+"""Seconds a visitor may wait for the task queue."""
+MOST_THREADS = 8
+TIMED_OUT = f"a time-out ({HAND_OFF_SECONDS:g} s)"
 
-_threads = DaemonThreads("reve-middleware-handoff", 8)
-
-
-class NotDelivered(ReveError):
-    """A push should be tried again later; raised by `deliver`, for the task queue's own retries.
-
-    `reason`: a code such as "status_503", "timeout", "network", "status_401". `retry_after`: the seconds
-    the server asks to wait, or None.
-    """
-
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
-        super().__init__(f"the push was not delivered ({reason})")
-        self.reason = reason
-        self.retry_after = retry_after
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.reason, self.retry_after)
-
-
-class HandOff:
-    """The mailbox's side of the application, with a task queue behind it."""
-
-    def __init__(self, hand_off: Callable[[dict[str, Any]], Any], notes: Notes) -> None:
-        self._hand_off = hand_off
-        self._is_async = is_async(hand_off)
-        self._notes = notes
-        self._lock = threading.Lock()
-        self._known = Recollection()
-        self.counts: Counter[str] = Counter()
-
-    def offer(self, push: Push) -> Offered:
-        """Hand a push on, in place."""
-        known = self._begin(push)
-        if known is not None:
-            return known
-        try:
-            self._hand_off(as_task(push))
-        except Exception as error:
-            return self._failed(push, error)
-        return Offered("queued", push.at)
-
-    async def offer_async(self, push: Push) -> Offered:
-        """Hand a push on; a plain callable in a thread of ours, so that a broker holds up no event loop."""
-        known = self._begin(push)
-        if known is not None:
-            return known
-        try:
-            async with asyncio.timeout(HAND_OFF_SECONDS):
-                if self._is_async:
-                    await self._hand_off(as_task(push))
-                else:
-                    result = await run_in(_threads, copy_context().run, self._hand_off, as_task(push))
-                    if inspect.isawaitable(result):
-                        await result
-        except Exception as error:
-            return self._failed(push, error)
-        return Offered("queued", push.at)
-
-    def let_go(self, key: Key, instant: int) -> None:
-        """Hand nothing on that was captured for this chat before `instant`. What the queue has, it has."""
-        with self._lock:
-            self._known.let_go(key, instant, time.monotonic())
-
-    async def let_go_async(self, key: Key, instant: int) -> None:
-        self.let_go(key, instant)
-
-    def is_lost(self, key: Key) -> bool:
-        return self._known.is_lost(key)
-
-    def stats(self) -> dict[str, Any]:
-        """Counts since the process started; what became of a push, the task queue knows."""
-        return {name: self.counts[name] for name in ("offered", "busy")}
-
-    def begin(self) -> None:
-        """There is nothing to begin: the task queue runs elsewhere."""
-
-    def close(self, seconds: float = 0.0) -> None:
-        """There is nothing to flush: each push was handed on at once."""
-
-    async def aclose(self) -> None:
-        """There is nothing to flush: each push was handed on at once."""
-
-    def _begin(self, push: Push) -> Offered | None:
-        now = time.monotonic()
-        with self._lock:
-            known = self._known.answer(push, now)
-            if known is None:
-                self._known.took(push, now)
-                self.counts["offered"] += 1
-        return known
-
-    def _failed(self, push: Push, error: Exception) -> Offered:
-        with self._lock:
-            self._known.lose(push.key, time.monotonic())
-            self.counts["busy"] += 1
-        self._notes.say("handoff", where(error))
-        return Offered("busy", push.at)
+_threads = DaemonThreads("reve-middleware-handoff", MOST_THREADS)
 
 
 def as_task(push: Push) -> dict[str, Any]:
@@ -142,63 +44,223 @@ def as_task(push: Push) -> dict[str, Any]:
     }
 
 
-def deliver(push: Mapping[str, Any], bots: Bot | Sequence[Bot] | None = None, *, seconds: float = 10.0) -> str:
-    """What the task queue's worker calls with what `handoff=` was given: one attempt.
+class HandOff:
+    """The mailbox's side of the application, with a task queue behind it."""
 
-    `bots`: the bot, or all of them; left out, the one of the environment (`REVE_WEBHOOK_URL`, `REVE_TOKEN`,
-    `REVE_CHATBOT_ID`). `seconds`: for the whole attempt. Returns "delivered", "refused" (the webhook
-    wants no repetition: a 4xx) or "expired" (older than 10 minutes). Raises `NotDelivered` where the queue
-    should try again later, and `SettingsError` where the push is for no bot of these.
-    """
-    return asyncio.run(adeliver(push, bots, seconds=seconds))
+    def __init__(self, hand_off: Callable[[dict[str, Any]], Any], notes: Notes) -> None:
+        self._hand_off = hand_off
+        self._is_async = is_async(hand_off)
+        self._notes = notes
+        self._reset()
+        _hand_offs.add(self)
+
+    def _reset(self) -> None:
+        """Also in a forked child, where a thread that held the lock does not exist."""
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._known = Recollection()
+        self._in_hand: set[Key] = set()
+        self._time_outs = 0
+        self._rests_until = 0.0
+        self._counts: Counter[str] = Counter()
+
+    # What the shells call ----------------------------------------------------------------------
+
+    def offer(self, push: Push) -> Offered:
+        """Hand a push on, in place; what is to be awaited, in an event loop of ours."""
+        return self._count(self._take(push) or self._hand_on(push, None))
+
+    async def offer_async(self, push: Push) -> Offered:
+        """Hand a push on; a plain callable in a thread of ours, so that a broker holds up no event loop."""
+        return self._count(self._take(push) or await self._hand_on_async(push))
+
+    def let_go(self, key: Key, instant: int) -> None:
+        """Hand nothing on that was captured for this chat before `instant`. What the queue has, it has."""
+        self._same_process()
+        with self._lock:
+            self._known.let_go(key, instant, time.monotonic())
+
+    async def let_go_async(self, key: Key, instant: int) -> None:
+        """The same: there is nothing to wait for."""
+        self.let_go(key, instant)
+
+    def is_lost(self, key: Key) -> bool:
+        """Never: a push that could not be handed on has left no mark, and the queue keeps the others."""
+        return False
+
+    def stats(self) -> dict[str, Any]:
+        """Counts since the process started; what became of a push, the task queue knows."""
+        self._same_process()
+        return {"offered": self._counts["queued"], "busy": self._counts["busy"], "in_hand": len(self._in_hand)}
+
+    def begin(self) -> None:
+        """There is nothing to begin: the task queue runs elsewhere."""
+
+    def close(self, seconds: float = 0.0) -> None:
+        """There is nothing to flush: each push was handed on at once."""
+
+    async def aclose(self) -> None:
+        """There is nothing to flush: each push was handed on at once."""
+
+    # From the take to the verdict --------------------------------------------------------------
+
+    def _same_process(self) -> None:
+        if self._pid != os.getpid():  # forked without Python's hooks, as uWSGI does
+            self._reset()
+
+    def _take(self, push: Push) -> Offered | None:
+        """The answer, where the push is not to be handed on now. A sign-out waits for nobody: it comes once."""
+        self._same_process()
+        now = time.monotonic()
+        with self._lock:
+            answer = self._known.answer(push, now)
+            if answer is None and (now < self._rests_until or (push.transition and push.key in self._in_hand)):
+                answer = Offered("busy", push.at)
+            if answer is None and push.transition:
+                self._in_hand.add(push.key)
+        return answer
+
+    async def _hand_on_async(self, push: Push) -> Offered:
+        """Call the callable, and wait so long for it. A thread settles its push itself, whoever waits."""
+        limit = asyncio.timeout(HAND_OFF_SECONDS)
+        try:
+            async with limit:
+                if self._is_async:
+                    await self._hand_off(as_task(push))
+                else:
+                    loop = asyncio.get_running_loop()
+                    answer: Offered = await run_in(_threads, copy_context().run, self._hand_on, push, loop)
+                    return answer
+        except NoThreadError:
+            self._strike()
+            return self._settle(push, f"no free thread ({MOST_THREADS} wait for it)", late=True)
+        except Exception as error:
+            if not limit.expired():
+                return self._settle(push, where(error))
+            self._strike()
+            if self._is_async:
+                return self._settle(push, TIMED_OUT, late=True)
+            self._notes.say("handoff", TIMED_OUT)
+            return Offered("busy", push.at)
+        except BaseException as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and not task.cancelling():
+                return self._settle(push, where(error))  # of something that the callable waited for
+            if self._is_async:
+                self._release(push)
+            raise
+        return self._settle(push, None)
+
+    def _hand_on(self, push: Push, loop: asyncio.AbstractEventLoop | None) -> Offered:
+        """Call the callable in place: with `loop` in a thread of ours for somebody who waits there, else for
+        whoever called. What it returns to be awaited runs in that loop, or in one of ours."""
+        fault = None
+        began = time.monotonic()
+        try:
+            result = self._hand_off(as_task(push))
+            if inspect.isawaitable(result):
+                _await_in(loop or _background.loop(), result)
+        except BaseException as error:
+            if loop is None and not isinstance(error, Exception):
+                self._release(push)
+                raise
+            fault = where(error)
+        late = time.monotonic() - began >= HAND_OFF_SECONDS
+        if late and loop is None:
+            self._strike()
+        return self._settle(push, fault, late=late)
+
+    def _settle(self, push: Push, fault: str | None, *, late: bool = False) -> Offered:
+        """The queue has the push, or could not take it. `late`: too late to say that it is quick again."""
+        with self._lock:
+            if push.transition:
+                self._in_hand.discard(push.key)
+            if fault is None:
+                self._known.took(push, time.monotonic())
+            if not late:
+                self._time_outs = 0
+        if fault is None:
+            return Offered("queued", push.at)
+        self._notes.say("handoff", fault)
+        return Offered("busy", push.at)
+
+    def _release(self, push: Push) -> None:
+        with self._lock:
+            if push.transition:
+                self._in_hand.discard(push.key)
+
+    def _strike(self) -> None:
+        """It took too long: after three in a row nobody waits for it for a while."""
+        with self._lock:
+            self._time_outs += 1
+            rests = self._time_outs >= TIME_OUTS_IN_A_ROW
+            if rests:
+                self._rests_until = time.monotonic() + SUSPENDED_SECONDS
+        if rests:
+            self._notes.say("suspended", "handoff=")
+
+    def _count(self, answer: Offered) -> Offered:
+        with self._lock:
+            self._counts[answer.status] += 1
+        return answer
 
 
-async def adeliver(push: Mapping[str, Any], bots: Bot | Sequence[Bot] | None = None, *, seconds: float = 10.0) -> str:
-    """`deliver` for a worker that runs coroutines."""
-    from .webhook import Clients, attempt, quietly
+def _await_in(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> None:
+    """Wait, in a thread, for what runs in a loop elsewhere. Raises what it raises, and TimeoutError."""
 
-    bot = _bot_of(push, bots)
-    if time.time() - push["offered"] > TOO_OLD:
-        return "expired"
-    clients = Clients(None)
-    client = clients.take()
+    async def in_time() -> None:
+        async with asyncio.timeout(HAND_OFF_SECONDS):
+            await awaitable
+
+    future = asyncio.run_coroutine_threadsafe(in_time(), loop)
     try:
-        with quietly():
-            for second_try in (False, True):
-                outcome = await attempt(
-                    client, bot, push["endpoint"], push["body"].encode(), await _token_of(bot), seconds
-                )
-                if outcome.kind != "token" or not callable(bot.token) or second_try:
-                    break
-    finally:
-        clients.give_back(client)
-        await clients.close()
-    return _verdict(outcome)
+        future.result(HAND_OFF_SECONDS + 0.5)
+    except TimeoutError:
+        future.cancel()
+        raise
 
 
-def _verdict(outcome: Outcome) -> str:
-    if outcome.kind in ("delivered", "refused"):
-        return outcome.kind
-    raise NotDelivered(outcome.reason, outcome.retry_after)
+class _Background:
+    """A daemon thread with an event loop, for coroutines of sites that have none. Started at first use."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Also in a forked child, where the thread does not exist."""
+        if self._loop is not None:
+            _of_the_parent.append(self._loop)
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._loop = None
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        if self._pid != os.getpid():
+            self.reset()
+        with self._lock:
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
+                try:
+                    threading.Thread(target=loop.run_forever, name="reve-middleware-handoff", daemon=True).start()
+                except RuntimeError:  # the interpreter ends, or the machine has no thread left
+                    loop.close()
+                    raise
+                self._loop = loop
+            return self._loop
 
 
-async def _token_of(bot: Bot) -> str:
-    if not callable(bot.token):
-        return str(bot.token.reveal())
-    token = bot.token()
-    if inspect.isawaitable(token):
-        token = await token
-    return str(token)
+_of_the_parent: list[object] = []
+"""Kept for ever in a forked child: closing a copied event loop would harm the parent's."""
+_background = _Background()
+_hand_offs: weakref.WeakSet[HandOff] = weakref.WeakSet()
 
 
-def _bot_of(push: Mapping[str, Any], bots: Bot | Sequence[Bot] | None) -> Bot:
-    if bots is None:
-        bots = Bot(
-            webhook_url=os.environ.get("REVE_WEBHOOK_URL"),
-            token=os.environ.get("REVE_TOKEN"),
-            chatbot_id=os.environ.get("REVE_CHATBOT_ID", ""),
-        )
-    for bot in [bots] if isinstance(bots, Bot) else bots:
-        if bot.chatbot_id == push["chatbot_id"]:
-            return bot
-    raise SettingsError(f"a push is for the bot {push['chatbot_id']!r}: pass it as bots=, or set REVE_CHATBOT_ID")
+def _after_fork_in_child() -> None:
+    _background.reset()
+    for hand_off in list(_hand_offs):
+        hand_off._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -12,6 +12,7 @@ import logging
 import ssl
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -187,14 +188,15 @@ async def _read_a_little(chunks: AsyncGenerator[bytes, None]) -> None:
 
 
 class _OnlyOthers(logging.Filter):
-    """Lets pass what other threads log: the application may use httpx too."""
+    """Lets pass what others log, in other threads and other tasks: the application may use httpx too."""
 
     def __init__(self) -> None:
         super().__init__()
         self.threads = threading.local()
+        self.tasks: ContextVar[bool] = ContextVar("reve_middleware_quietly", default=False)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not getattr(self.threads, "ours", False)
+        return not (self.tasks.get() or getattr(self.threads, "ours", False))
 
 
 _only_others = _OnlyOthers()
@@ -209,14 +211,13 @@ def keep_quiet() -> None:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Meanwhile the HTTP client logs nothing in this thread."""
+    """Meanwhile the HTTP client logs nothing in this task, whatever others of its thread do."""
     _install()
-    before = getattr(_only_others.threads, "ours", False)
-    _only_others.threads.ours = True
+    token = _only_others.tasks.set(True)
     try:
         yield
     finally:
-        _only_others.threads.ours = before
+        _only_others.tasks.reset(token)
 
 
 def _install() -> None:

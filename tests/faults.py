@@ -144,6 +144,17 @@ def raw(data: bytes, *, then_reset: bool = False, then_wait: bool = False) -> An
     return answer
 
 
+def held(until: threading.Event, status: int = 204) -> Answer:
+    """Reads the request, and answers when `until` is set."""
+
+    def answer(line: Line) -> None:
+        if line.read() is not None:
+            until.wait(PATIENCE)
+            line.send(answer_bytes(status))
+
+    return answer
+
+
 def silence(line: Line) -> None:
     """Reads the request and never answers."""
     line.read()

@@ -1,12 +1,26 @@
-"""What the tests of the pure rooms share: settings, requests, and a driver for the core's flows."""
+"""What the tests of the pure rooms share: settings, requests, and drivers for the core's flows."""
 
 from collections.abc import Generator, Iterable
 from typing import Any, NamedTuple
 
 from reve_middleware.cookie import Ids
+from reve_middleware.exchange import Core
 from reve_middleware.handover import Memory
-from reve_middleware.messages import Ask, Discard, LookUp, Note, Offer, Offered, ReadBody, Request, Verb
+from reve_middleware.messages import (
+    Ask,
+    Discard,
+    Headers,
+    LookUp,
+    Note,
+    Offer,
+    Offered,
+    ReadBody,
+    Request,
+    Start,
+    Verb,
+)
 from reve_middleware.settings import Settings
+from reve_middleware.visitor import Visit
 
 KEY = "a key of the tests, and long enough too"
 OLD_KEY = "an older key of the tests, long enough too"
@@ -81,3 +95,33 @@ def make_memory(*lost: tuple[str, str]) -> Memory:
 
 def make_ids(session_id: str = "chat-1", *, captured: int = NOW, chatbot_id: str = "bot-1") -> Ids:
     return Ids(chatbot_id, session_id, captured)
+
+
+ANSWERS = ("profile", "identity", "consent", "offered")
+
+
+def respond(
+    *pairs: tuple[str, str],
+    headers: Headers | None = None,
+    path: str = "/",
+    visit: Visit | None = None,
+    now: int = NOW,
+    method: str = "GET",
+    status: int = 200,
+    mount: str = "",
+    scheme: str = "https",
+    **keywords: Any,
+) -> Played:
+    """One response whose head is about to be sent. What callables answer is given under their names."""
+    answers = {name: keywords.pop(name) for name in ANSWERS if name in keywords}
+    settings = make_settings(**{name: print for name in answers if name != "offered"}, **keywords)
+    request = make_request(method, path, *pairs, mount=mount, scheme=scheme)
+    flow = Core(settings, make_memory()).response(request, Start(status, headers or []), visit or Visit(), now)
+    return play(flow, **answers)
+
+
+def visiting(**said: Any) -> Visit:
+    visit = Visit()
+    for name, value in said.items():
+        setattr(visit, name, value)
+    return visit

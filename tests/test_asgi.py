@@ -134,6 +134,25 @@ def test_unusual_messages_pass_as_the_same_objects(asgi: ShellKind, name: str, c
     assert all(came is went for came, went in zip(reply.raw, messages, strict=True))
 
 
+@pytest.mark.parametrize("headers", [[b"oops"], [("content-type", "text/html")], [(b"a", b"b", b"c")], [None]], ids=str)
+@pytest.mark.parametrize("cookie", ["a=b", chat_cookie()], ids=["stranger", "chat"])
+def test_headers_that_are_none_are_refused_by_the_server(asgi: ShellKind, headers: Any, cookie: str) -> None:
+    """What is no header is the application's mistake: the start goes out as it came, and the server says so."""
+    start = {**START, "headers": headers}
+    taken: list[Any] = []
+
+    async def send(message: Any) -> None:
+        taken.append(message)
+        raise TypeError("no headers")
+
+    layer = asgi.wrap(saying(start, BODY), profile=lambda request: {"id": 1})
+    scope = scope_of(Call(headers=[("Host", HOST), ("Cookie", cookie)]))
+    with pytest.raises(TypeError, match="no headers"):
+        asyncio.run(layer(scope, None, send))
+    assert len(taken) == 1
+    assert taken[0]["headers"][:1] == headers
+
+
 def test_what_no_server_takes_is_refused_by_the_server(asgi: ShellKind) -> None:
     """A body of text is the application's mistake, and the server says so as it would have."""
     layer = asgi.wrap(saying(START, {"type": "http.response.body", "body": "<head>"}))

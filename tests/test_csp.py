@@ -78,6 +78,7 @@ POLICIES: list[tuple[str, Permission]] = [
     ("script-src nonce-abc", SCRIPT),
     ("script-src x'nonce-abc'", SCRIPT),
     ("script-src 'nonce-abc'x", SCRIPT),
+    ("script-src 'self' 'nonce-abc'x", YES),
     ("script-src 'nonce-abc", SCRIPT),
     ("script-src 'nonce-\xe4'", SCRIPT),
     # Hosts.

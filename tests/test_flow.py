@@ -1,6 +1,7 @@
 """The flow of one chat through both shells: captured, handed over, changed, let go (contract §3 to §5)."""
 
 import threading
+from typing import Any
 
 import pytest
 from drive import PATIENCE, Clock, ShellKind, said, side_by_side
@@ -119,6 +120,27 @@ def test_cookies_in_development(shell: ShellKind, shop: Shop, caplog: pytest.Log
     assert [attributes(one) for one in reply.cookies.values()] == [f"; Max-Age={12 * 60 * 60}{PLAIN}"] * 2
     assert visitor.get("/").values("set-cookie") == []
     assert len(visitor.pushed()) == 1
+
+
+def body_of_ours(chatbot_id: str, session_id: str, profile: Any) -> Any:
+    return {"chat": f"{chatbot_id}/{session_id}", "who": profile["id"]}
+
+
+@pytest.mark.parametrize(
+    ("payload", "body"),
+    [
+        ("nested", b'{"botId":"bot","sessionId":"s-1","data":{"id":1,"name":"Ada"}}'),
+        ("flat", b'{"botId":"bot","id":1,"name":"Ada","sessionId":"s-1"}'),
+        (body_of_ours, b'{"chat":"bot/s-1","who":1}'),
+    ],
+)
+def test_the_body_is_what_payload_says(shell: ShellKind, shop: Shop, payload: Any, body: bytes) -> None:
+    """REVE's nested body, a flat one, or what a callable makes of bot, session and profile."""
+    visitor = shop.visitor(shell, payload=payload, endpoint="login")
+    visitor.jar["user"] = "ada"
+    visitor.capture()
+    (post,) = visitor.pushed()
+    assert (post.url, post.body) == ("https://reve.example/hook/login", body)
 
 
 # What may be marked ----------------------------------------------------------------------------

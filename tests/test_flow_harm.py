@@ -132,6 +132,27 @@ def test_identify_with_rubbish_never_raises(
     assert said(caplog) == [("profile", NOT_PUSHED + text)]
 
 
+def failing_payload(chatbot_id: str, session_id: str, profile: dict[str, Any]) -> Any:
+    raise ValueError("a canary")
+
+
+def payload_of_bytes(chatbot_id: str, session_id: str, profile: dict[str, Any]) -> Any:
+    return b"canary"
+
+
+@pytest.mark.parametrize(("payload", "error"), [(failing_payload, "ValueError"), (payload_of_bytes, "TypeError")])
+def test_a_payload_that_cannot_be_made(
+    shell: ShellKind, shop: Shop, caplog: pytest.LogCaptureFixture, payload: Any, error: str
+) -> None:
+    """A `payload=` that raises or returns no JSON is an error in the log; a sign-out goes on without its push."""
+    visitor = quiet_visitor(shell, shop, payload=payload, logout_endpoint="logout", logout_routes=("/out",))
+    visitor.capture()
+    same_as_bare(shell, visitor)
+    assert len(visitor.get("/out").cookies) == 2
+    assert visitor.pushed() == []
+    assert said(caplog) == [("profile", f"{NOT_PUSHED}payload= failed with {error}")]
+
+
 RAISED: list[Exception] = [
     ValueError("a canary"),
     KeyError("a canary"),

@@ -92,6 +92,17 @@ def test_a_late_response_never_brings_an_older_chat_back(shell: ShellKind, shop:
     assert visitor.pushed()[-1].chat == ("bot", "s-2")
 
 
+def test_a_capture_that_was_overtaken_by_a_sign_out(shell: ShellKind, shop: Shop) -> None:
+    """A sign-out while a capture is under way wins: the chat is not captured and hears of nobody."""
+    visitor = shop.visitor(shell)
+    visitor.capture()
+    visitor.jar["user"] = "ada"
+    shop.before["/_reve/session"] = lambda: elsewhere(visitor.forget)
+    reply = visitor.capture()
+    assert (reply.json, reply.values("set-cookie")) == ({"status": "anonymous"}, [])
+    assert visitor.pushed() == []
+
+
 def test_after_a_sign_out_the_widget_may_report_again(shell: ShellKind, shop: Shop) -> None:
     """A chat that is reported anew after a sign-out is a new capture, even under the same session id."""
     visitor = shop.visitor(shell, **leave(shop, "route"))

@@ -93,6 +93,18 @@ def test_where_the_head_begins(marked: str) -> None:
         assert HeadFinder().feed(before + page, last=False) == len(before) + marked.index("|")
 
 
+@pytest.mark.parametrize("marked", FOUND)
+def test_cut_in_two_anywhere_it_begins_at_the_same_place(marked: str) -> None:
+    """Wherever a page is cut in two, its head is found at the same place, and as soon as it is complete."""
+    page, place = marked.replace("|", "").encode(), marked.index("|")
+    for cut in range(len(page) + 1):
+        finder = HeadFinder()
+        first = finder.feed(page[:cut], last=False)
+        assert first == (place if cut >= place else HeadFinder.MORE)
+        if first == HeadFinder.MORE:
+            assert finder.feed(page[cut:], last=False) == place
+
+
 @pytest.mark.parametrize("page", NOT_FOUND)
 def test_what_is_no_head(page: str) -> None:
     """Nothing is put into what only looks like a head, stands in a comment, or follows the body's first content."""
@@ -135,5 +147,5 @@ def test_more_is_waited_for_only_while_it_may_help() -> None:
         finder = HeadFinder()
         assert finder.feed(start, last=False) == HeadFinder.MORE
         assert finder.feed(b"", last=True) == NONE
-    for start in (b"x", b"<p", b"<hx", b"<!d ", b"\xef\xbbx", b"<title", b"\xff", b"</"):
+    for start in (b"x", b"<p", b"<hx", b"<!d ", b"\xef\xbbx", b"<title", b"\xff", b"</", b"<header", b"<htmlx>"):
         assert HeadFinder().feed(start, last=False) == NONE

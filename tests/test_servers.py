@@ -41,6 +41,7 @@ class Bot:
 
 @pytest.fixture(scope="module")
 def bot() -> Iterator[Bot]:
+    check_installed("uvicorn")  # which serves the stand-in too
     sandbox = Sandbox(chatbot_id=BOT)
     with serve_asgi(sandbox.app) as url:
         yield Bot(sandbox, url)

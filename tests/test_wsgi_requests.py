@@ -157,6 +157,33 @@ def test_the_answer_of_the_internal_get_is_thrown_away(wsgi: ShellKind) -> None:
     assert closed[0] <= shell_module.MOST_THROWN_AWAY + 1
 
 
+def test_an_application_may_start_the_look_up_twice(wsgi: ShellKind) -> None:
+    """An application that fails and starts anew with `exc_info` is asked once, at its first start."""
+    asked: list[str] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Set-Cookie", "a=1")])
+        start_response("500 Internal Server Error", [("Set-Cookie", "b=2")], (ValueError, ValueError(), None))
+        return [b"an error page"]
+
+    def profile(request: Any) -> Any:
+        asked.append(request.method)
+        return {"id": 1}
+
+    reply = Visitor(wsgi.wrap(app, profile=profile), wsgi).capture()
+    assert reply.values("set-cookie")[0] == "a=1"
+    assert len(reply.cookies) == 3
+    assert asked == ["GET"]
+
+
+def test_an_application_that_never_starts(wsgi: ShellKind) -> None:
+    """A response without a start is the application's mistake, and the server says so as it would have."""
+    layer = wsgi.wrap(lambda environ, start_response: iter([]))
+    with pytest.raises(AssertionError, match="a chunk comes after the start"):
+        call_wsgi(layer, Call(), valid=False)
+    assert Visitor(layer, wsgi).capture().json == {"status": "anonymous"}
+
+
 # The callables ---------------------------------------------------------------------------------
 
 

@@ -1,0 +1,63 @@
+"""A site that gives each push to Procrastinate (PostgreSQL), and the task that delivers it.
+"""
+
+import os
+import random
+from contextlib import asynccontextmanager
+
+from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecision
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from reve_middleware import NotDelivered, ReveMiddleware, adeliver
+
+queue = App(connector=PsycopgConnector(conninfo=os.environ.get("DATABASE_URL", "")))
+
+
+class Later(BaseRetryStrategy):
+    def get_retry_decision(self, *, exception, job):
+        if not isinstance(exception, NotDelivered):
+            return None
+        back_off = random.uniform(0, min(60, 2**job.attempts))
+        return RetryDecision(retry_in={"seconds": max(back_off, exception.retry_after or 0)})
+
+
+@queue.task(retry=Later())
+async def tell_reve(push):
+    await adeliver(push)
+
+
+@queue.periodic(cron="* * * * *")
+@queue.task(queueing_lock="stalled", pass_context=True)
+async def take_over(context, timestamp):
+    """The jobs of workers that were killed: nobody else takes them."""
+    for job in await queue.job_manager.get_stalled_jobs():
+        await queue.job_manager.retry_job(job)
+
+
+async def hand_off(push):
+    chat = f"{push['chatbot_id']} {push['session_id']}"
+    newest = await tell_reve.configure(lock=chat).defer_async(push=push)
+    for job in await queue.job_manager.list_jobs_async(lock=chat, status="todo"):
+        if job.id < newest:
+            await queue.job_manager.cancel_job_by_id_async(job.id, delete_job=True)
+
+
+def profile(request):
+    user = request.cookies.get("user")  # a stand-in for your login
+    return {"id": user, "name": user.title()} if user else None
+
+
+async def page(request):
+    return HTMLResponse("<!doctype html><html><head><title>Shop</title></head><body>…</body></html>")
+
+
+@asynccontextmanager
+async def lifespan(app):
+    async with queue.open_async():
+        yield
+
+
+shop = Starlette(routes=[Route("/", page)], lifespan=lifespan)
+app = ReveMiddleware(shop, profile=profile, handoff=hand_off)

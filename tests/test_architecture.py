@@ -1,0 +1,251 @@
+"""How the house is built, read from the source (ARCHITECTURE.md)."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import reve_middleware
+from reve_middleware.notes import TEXTS
+
+HOUSE = Path(reve_middleware.__file__).parent
+TREES = {path.stem: ast.parse(path.read_text()) for path in sorted(HOUSE.glob("*.py"))}
+SANDBOX = {path: ast.parse(path.read_text()) for path in sorted((HOUSE / "sandbox").rglob("*.py"))}
+
+# What each room may import of ours. What is imported for types alone does not count.
+MAY_IMPORT: dict[str, set[str]] = {
+    # The bottom: nothing of ours.
+    "csp": set(),
+    "errors": set(),
+    "gate": set(),
+    "mark": set(),
+    "messages": set(),
+    "notes": set(),
+    "threads": set(),
+    "visitor": set(),
+    # The core: values in, values out.
+    "bridge": {"messages"},
+    "capture": {"bridge", "messages"},
+    "cookie": {"mark"},
+    "inject": {"messages"},
+    "push": {"errors"},
+    "routes": {"visitor"},
+    "settings": {"cookie", "errors", "mark", "push", "routes"},
+    "handover": {"cookie", "errors", "mark", "messages", "push", "settings", "visitor"},
+    "exchange": {
+        "bridge", "capture", "cookie", "csp", "errors", "handover", "inject", "messages", "routes", "settings",
+        "visitor",
+    },
+    # Delivery.
+    "recollection": {"messages", "push"},
+    "mailbox": {"messages", "push", "recollection"},
+    "ledger": {"mailbox", "messages", "push", "recollection"},
+    "outbox": {"ledger", "mailbox", "messages", "notes", "push", "recollection"},
+    "bearer": {"settings", "threads"},
+    "webhook": {"push", "settings"},
+    "delivery": {"bearer", "gate", "mailbox", "push", "settings", "threads", "webhook"},
+    "sender": {"delivery", "gate", "mailbox", "messages", "outbox", "push", "settings", "webhook"},
+    "handoff": {"asking", "errors", "messages", "notes", "push", "recollection", "threads"},
+    "worker": {"bearer", "errors", "gate", "push", "recollection", "settings", "threads", "webhook"},
+    # The shells.
+    "asking": {"messages", "notes", "threads"},
+    "shell": {"asking", "errors", "exchange", "handoff", "handover", "messages", "notes", "sender", "settings"},
+    "asgi": {"bridge", "capture", "exchange", "inject", "messages", "shell", "visitor"},
+    "wsgi": {"asking", "bridge", "capture", "errors", "exchange", "inject", "messages", "shell", "visitor"},
+    # The front door, and what is outside of it.
+    "__init__": {"asgi", "errors", "handoff", "routes", "settings", "visitor", "worker", "wsgi"},
+    "cli": {"__init__", "sandbox"},
+}  # fmt: skip
+
+PURE = (
+    "bridge", "capture", "cookie", "csp", "errors", "exchange", "gate", "handover", "inject", "mark", "messages",
+    "push", "recollection", "routes", "settings", "visitor",
+)  # fmt: skip
+NOT_PURE = {"asyncio", "threading", "logging", "socket", "time", "random", "secrets", "queue", "select", "sqlite3"}
+
+DOORS = {
+    "itsdangerous": {"cookie"},
+    "httpx": {"webhook"},
+    "sqlite3": {"ledger"},
+    "starlette": {"asgi", "wsgi", "visitor", "cli"},  # the demo in cli is an application like any other
+}
+FOREIGN = {"itsdangerous", "httpx", "starlette"}
+
+LONGEST = 330
+"""Lines of a file."""
+LONGER = {"delivery": 350, "ledger": 400, "outbox": 500, "settings": 400, "wsgi": 460}
+"""Files that are longer already, and may not become longer still."""
+
+
+def is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Each import anywhere in a file, as its level (dots) and its name."""
+    for node in ast.iter_child_nodes(tree):
+        if is_for_types(node):
+            continue
+        match node:
+            case ast.Import(names):
+                yield from ((0, alias.name) for alias in names)
+            case ast.ImportFrom(module, names, level):
+                yield from ((level, f"{module}.{alias.name}" if module else alias.name) for alias in names)
+        yield from imports(node)
+
+
+def own(tree: ast.AST) -> set[str]:
+    """The rooms a file imports."""
+    found = set()
+    for level, name in imports(tree):
+        if level == 0 and name.split(".")[0] != "reve_middleware":
+            continue
+        room = (name if level else name.partition(".")[2]).split(".")[0]
+        found.add(room if room in TREES or room == "sandbox" else "__init__")
+    return found
+
+
+def foreign(tree: ast.AST) -> set[str]:
+    """The top-level names of what a file imports from elsewhere."""
+    return {name.split(".")[0] for level, name in imports(tree) if level == 0} - {"reve_middleware"}
+
+
+@pytest.mark.parametrize("room", TREES)
+def test_imports_point_one_way(room: str) -> None:
+    """Each room imports no other of ours than the table allows."""
+    assert own(TREES[room]) - MAY_IMPORT[room] == set()
+
+
+def test_the_table_has_every_room_and_no_circle() -> None:
+    """The table names every room there is and no other, and nothing in it goes round in a circle."""
+    assert set(MAY_IMPORT) == set(TREES)
+    order = list(TopologicalSorter(MAY_IMPORT).static_order())
+    assert order.index("settings") < order.index("exchange") < order.index("shell") < order.index("__init__")
+
+
+@pytest.mark.parametrize("room", TREES)
+def test_one_door_to_each_outside_thing(room: str) -> None:
+    """Each outside thing has its one door: itsdangerous in cookie.py, httpx in webhook.py, sqlite3 in ledger.py,
+    Starlette in the shells; there is no other dependency."""
+    used = foreign(TREES[room])
+    for thing, doors in DOORS.items():
+        assert thing not in used or room in doors
+    assert used - FOREIGN <= set(sys.stdlib_module_names)
+
+
+def test_of_starlette_the_requests_alone() -> None:
+    """Outside of the sandbox nothing of Starlette is used but its requests."""
+    names = {name for tree in TREES.values() for level, name in imports(tree) if level == 0}
+    assert {name for name in names if name.startswith("starlette")} == {"starlette.requests.Request"}
+
+
+@pytest.mark.parametrize("room", PURE)
+def test_what_decides_is_pure(room: str) -> None:
+    """What decides has no socket, thread, event loop, clock, randomness or log in it."""
+    assert foreign(TREES[room]) & NOT_PURE == set()
+    calls = [node.func for node in ast.walk(TREES[room]) if isinstance(node, ast.Call)]
+    assert {call.attr for call in calls if isinstance(call, ast.Attribute)} & {
+        "now",
+        "today",
+        "utcnow",
+        "time",
+    } == set()
+    waits = any(isinstance(node, ast.AsyncFunctionDef | ast.Await) for node in ast.walk(TREES[room]))
+    assert waits is (room == "routes"), "only a decorated view is awaited"
+
+
+def test_the_mailbox_has_a_lock_and_no_clock() -> None:
+    """The mailbox shares one lock among threads, and is told the time."""
+    assert foreign(TREES["mailbox"]) & NOT_PURE == {"threading"}
+    used = [node for node in ast.walk(TREES["mailbox"]) if isinstance(node, ast.Attribute)]
+    assert {node.attr for node in used if isinstance(node.value, ast.Name) and node.value.id == "threading"} == {"Lock"}
+
+
+@pytest.mark.parametrize("path", SANDBOX, ids=[path.stem for path in SANDBOX])
+def test_the_sandbox_knows_nothing_of_the_middleware(path: Path) -> None:
+    """The stand-in for REVE is wrong in its own ways, not in ours: it imports nothing of the middleware."""
+    depth = len(path.relative_to(HOUSE / "sandbox").parts)
+    for level, name in imports(SANDBOX[path]):
+        assert level <= depth
+        assert level > 0 or name.split(".")[0] != "reve_middleware" or name.startswith("reve_middleware.sandbox")
+
+
+@pytest.mark.parametrize("room", TREES)
+def test_files_can_be_read_in_one_go(room: str) -> None:
+    """A file has at most about 300 lines, says at its top what it is, and its functions fit a screen."""
+    lines = len((HOUSE / f"{room}.py").read_text().splitlines())
+    assert lines <= LONGER.get(room, LONGEST)
+    assert room not in LONGER or lines > LONGEST, "it is short again: take it out of LONGER"
+    assert ast.get_docstring(TREES[room])
+    for node in ast.walk(TREES[room]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 80, node.name
+
+
+def test_importing_us_does_not_import_the_http_client() -> None:
+    """`import reve_middleware` brings neither httpx nor SQLite nor a server: those come when they are needed."""
+    program = "import sys, reve_middleware; print(*sorted({'httpx', 'uvicorn', 'waitress'} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=HOUSE.parent)
+    assert ran.stdout.strip() == ""
+
+
+# Public names ----------------------------------------------------------------------------------
+
+
+def test_all_names_what_is_public() -> None:
+    """`__all__` is explicit, sorted, and names exactly what can be imported from here."""
+    public = {
+        name
+        for name, value in vars(reve_middleware).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType) and name != "annotations"
+    }
+    assert public | {"__version__"} == set(reve_middleware.__all__)
+    assert reve_middleware.__all__ == sorted(reve_middleware.__all__)
+
+
+@pytest.mark.parametrize("name", [name for name in reve_middleware.__all__ if name != "__version__"])
+def test_every_public_thing_has_a_docstring(name: str) -> None:
+    """Every public thing, and every public method of it, says what it does."""
+    thing = getattr(reve_middleware, name)
+    assert thing.__module__.startswith("reve_middleware.")
+    assert vars(thing).get("__doc__") if inspect.isclass(thing) else thing.__doc__, name
+    if inspect.isclass(thing):
+        for member in dir(thing):
+            value = getattr(thing, member)
+            ours = inspect.isfunction(value) and value.__module__.startswith("reve_middleware.")
+            if ours and not member.startswith("_"):
+                assert value.__doc__, f"{name}.{member}"
+
+
+# Notes -----------------------------------------------------------------------------------------
+
+
+def codes(tree: ast.AST) -> Iterator[str]:
+    """The codes with which a file makes a `Note`, or says one."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(ast.Name("Note") | ast.Attribute(attr="say"), [ast.Constant(str() as code), *_]):
+                yield code
+            case ast.Call(ast.Name("Note") | ast.Attribute(attr="say")):
+                assert ast.unparse(node) == "self._notes.say(code, detail)", "a code must stand where it is used"
+
+
+def test_every_note_has_its_text_and_every_text_its_use() -> None:
+    """Every code of a note has its text, and every text is used."""
+    assert {code for tree in TREES.values() for code in codes(tree)} == set(TEXTS)
+
+
+def test_nothing_is_logged_with_a_traceback() -> None:
+    """A traceback shows lines and values that are not ours to show: no log call takes one along."""
+    for tree in TREES.values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                assert node.func.attr != "exception" or ast.unparse(node.func.value) not in ("log", "logger", "logging")
+                if ast.unparse(node.func).startswith(("log.", "logger.", "logging.")):
+                    assert not {"exc_info", "stack_info"} & {keyword.arg for keyword in node.keywords}
