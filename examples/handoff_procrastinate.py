@@ -1,6 +1,21 @@
 """A site that gives each push to Procrastinate (PostgreSQL), and the task that delivers it.
+
+    pip install reve-middleware procrastinate 'psycopg[binary]' uvicorn
+    export REVE_WEBHOOK_URL=… REVE_TOKEN=… REVE_CHATBOT_ID=… REVE_SECRET_KEY=… DATABASE_URL=…
+    procrastinate --app handoff_procrastinate.queue schema --apply
+    uvicorn handoff_procrastinate:app
+    procrastinate --app handoff_procrastinate.queue worker --concurrency 8 --delete-jobs always
+
+Latest wins, order: both are kept, over any number of workers and machines. Jobs with the same `lock=` run one at a time
+in the order they were deferred, also when one is tried again; and a new push takes the older ones that wait out of the
+queue. (`queueing_lock=` is no help: it keeps the older one, and refuses the newer.)
+
+A worker that is killed: its push is delivered at least once, at the next full minute after 30 s, by `take_over`; without
+that task it would never be, and hold up its chat. `Retry-After` is honoured. Where a job fails for good, Procrastinate
+logs it with its arguments.
 """
 
+import logging
 import os
 import random
 from contextlib import asynccontextmanager
@@ -12,6 +27,7 @@ from starlette.routing import Route
 
 from reve_middleware import NotDelivered, ReveMiddleware, adeliver
 
+logging.getLogger("procrastinate.worker").setLevel(logging.WARNING)  # INFO has the arguments of every job
 queue = App(connector=PsycopgConnector(conninfo=os.environ.get("DATABASE_URL", "")))
 
 
@@ -31,7 +47,6 @@ async def tell_reve(push):
 @queue.periodic(cron="* * * * *")
 @queue.task(queueing_lock="stalled", pass_context=True)
 async def take_over(context, timestamp):
-    """The jobs of workers that were killed: nobody else takes them."""
     for job in await queue.job_manager.get_stalled_jobs():
         await queue.job_manager.retry_job(job)
 

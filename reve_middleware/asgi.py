@@ -131,6 +131,7 @@ class ReveMiddleware(Shell):
                 verb = flow.send(answer)
             except StopIteration as stop:
                 return stop.value
+            answer = None  # error trackers show the locals of whoever is running
             match verb:
                 case Ask(what):
                     answer = await self._callables.ask(what, StarletteRequest(scope))

@@ -48,17 +48,19 @@ class _Question:
     def answered(self) -> None:
         self._time_outs = 0
 
-    def timed_out(self, why: str) -> None:
+    def timed_out(self, what: str) -> None:
         self._time_outs += 1
         if self._time_outs >= TIME_OUTS_IN_A_ROW:
             self._silent_until = time.monotonic() + SUSPENDED_SECONDS
             self._notes.say("suspended", f"{self.name}=")
         else:
-            self._notes.say("timed_out", f"{self.name}= {why}")
+            self._notes.say("timed_out", f"{self.name}= {what}")
 
-    def raised(self, error: BaseException) -> None:
+    def raised(self, what: str) -> None:
+        """`what`: type and line. Not the exception, nor called while one is handled: its text may hold anything,
+        and error trackers show the locals of whoever logs."""
         self._time_outs = 0
-        self._notes.say("raised", f"{self.name}= raised {where(error)}")
+        self._notes.say("raised", f"{self.name}= raised {what}")
 
 
 class Callables:
@@ -92,17 +94,18 @@ class Callables:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            question.raised(error)  # not the request was cancelled, but something that the callable waited for
+            complain, what = question.raised, where(error)  # something that the callable waited for was cancelled
         except NoThreadError:
-            question.timed_out("was not asked: every thread for it is busy")
+            complain, what = question.timed_out, "was not asked: every thread for it is busy"
         except Exception as error:
             if limit is not None and limit.expired():
-                question.timed_out(f"took more than {ASK_SECONDS:g} s")
+                complain, what = question.timed_out, f"took more than {ASK_SECONDS:g} s"
             else:
-                question.raised(error)
+                complain, what = question.raised, where(error)
         else:
             question.answered()
             return value
+        complain(what)
         return NO_ANSWER
 
     def ask_now(self, name: str, request: Any) -> Any:
@@ -116,9 +119,11 @@ class Callables:
             if name == "consent":
                 value = bool(value)  # which may raise as well
         except Exception as error:
-            question.raised(error)
-            return NO_ANSWER
-        return value
+            what = where(error)
+        else:
+            return value
+        question.raised(what)
+        return NO_ANSWER
 
 
 def is_async(function: Callable[..., Any]) -> bool:

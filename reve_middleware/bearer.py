@@ -55,7 +55,11 @@ class CurrentToken:
                     if inspect.isawaitable(token):
                         token = await token
         except Exception as error:
-            log.error("token= raised %s", type(error).__name__, extra={"reve": "token_raised"})
+            token, raised = None, type(error).__name__
+        else:
+            raised = ""
+        if raised:  # out here, for an error tracker shows the locals of whoever logs, and the exception's text is one
+            log.error("token= raised %s", raised, extra={"reve": "token_raised"})
             return None
         if isinstance(token, str) and token.isascii() and token.isprintable() and " " not in token and token:
             return Secret(token)

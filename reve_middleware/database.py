@@ -21,8 +21,8 @@ BUSY_SECONDS = 2.0
 TIDY_SECONDS = 1.0
 """How soon after the last delivery nothing of it is left in the write-ahead log."""
 TIDY_AT_LEAST_SECONDS = 30.0
-FORK_SECONDS = 1.0
-"""How long a fork waits for what is being written."""
+FORK_SECONDS = 2.5
+"""How long a fork waits for what is being written; longer than one writer waits for another."""
 
 APPLICATION, VERSION = 0x52455645, 1
 SCHEMA = (
@@ -89,9 +89,11 @@ class Database:
             if self._db is None or now < self._tidied + TIDY_SECONDS:
                 return
             with contextlib.suppress(OSError, sqlite3.Error):
-                waiting = self._db.execute("SELECT 1 FROM push").fetchone()
-                if (waiting is None or now > self._tidied + TIDY_AT_LEAST_SECONDS) and os.stat(self._path + "-wal").st_size:
-                    self._tidied = now
+                waits = self._db.execute("SELECT 1 FROM push").fetchone() is not None
+                if waits and now < self._tidied + TIDY_AT_LEAST_SECONDS:
+                    return
+                self._tidied = now
+                if os.stat(self._path + "-wal").st_size:
                     self._checkpoint(self._db)
 
     def close(self) -> None:
@@ -215,8 +217,9 @@ _locked: list[Database] = []
 
 
 def _before_fork() -> None:
+    until = time.monotonic() + FORK_SECONDS
     for database in list(_databases):
-        if database.lock.acquire(timeout=FORK_SECONDS):
+        if database.pid == os.getpid() and database.lock.acquire(timeout=max(0.0, until - time.monotonic())):
             _locked.append(database)
             database.close_with_lock_held()
 

@@ -71,9 +71,10 @@ class _Loop(asyncio.SelectorEventLoop):
 
     def __init__(self, *, asks_for_tokens: bool) -> None:
         super().__init__()
-        self.resolvers = DaemonThreads("reve-middleware-dns", 4)
+        self.resolvers = DaemonThreads("reve-middleware-dns", 4, queues=True)
         self.resolvers.prepare()
-        self.askers = DaemonThreads("reve-middleware-token", 4)  # others: a callable that hangs stops no names
+        # Others than those: a token callable that hangs must stop no names.
+        self.askers = DaemonThreads("reve-middleware-token", 4, queues=True)
         if asks_for_tokens:
             self.askers.prepare()
 
@@ -254,15 +255,20 @@ class Run:
         bot = self._settings.bot(push.chatbot_id)
         token = self._tokens[push.chatbot_id]
         client = clients.take()
+        until = self._loop.time() + self._settings.timeout  # for both tries and the token: a lease is not much longer
         try:
             for second_try in (False, True):
-                value = await token.value(self._loop.askers)
+                async with asyncio.timeout_at(until):
+                    value = await token.value(self._loop.askers)
                 if value is None:
                     return Outcome("token", "no_token")
-                outcome = await attempt(client, bot, push.endpoint, push.body, value, self._settings.timeout)
+                left = until - self._loop.time()
+                outcome = await attempt(client, bot, push.endpoint, push.body, value, left)
                 if outcome.kind != "token" or not token.refused(value) or second_try:
                     break
             return outcome
+        except TimeoutError:
+            return Outcome("again", "no_token")
         finally:
             clients.give_back(client)
 
@@ -323,10 +329,13 @@ class Run:
     def _tell(self, push: Push, outcome: str, reason: str, attempt: int, seconds: float) -> None:
         log.debug("push to %s: %s (%s)", push.chatbot_id, outcome, reason, extra={"reve": reason})
         if self._settings.on_result is not None:
+            raised = ""
             try:
                 self._settings.on_result(Result(push.chatbot_id, outcome, reason, attempt, seconds))
             except Exception as error:
-                log.error("on_result raised %s", type(error).__name__, extra={"reve": "on_result_raised"})
+                raised = type(error).__name__
+            if raised:  # out here, for an error tracker shows the locals of whoever logs
+                log.error("on_result raised %s", raised, extra={"reve": "on_result_raised"})
 
 
 async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:

@@ -195,24 +195,25 @@ def origins_of(request: Request) -> list[str]:
 def is_shared(headers: Headers) -> bool:
     """Does the response declare that a shared cache may keep it (RFC 9111 §5.2.2)?"""
     return any(
-        name == "public" or name.startswith("s-maxage") for name in _directives(values(headers, b"cache-control"))
+        one.lower() == "public" or one.lower().startswith("s-maxage")
+        for one in _directives(values(headers, b"cache-control"))
     )
 
 
 def as_private(headers: Headers) -> Headers:
     """The headers of a response that sets a cookie for one visitor: no shared cache may keep it."""
     directives = _directives(values(headers, b"cache-control"))
-    if "private" in directives or "no-store" in directives:
+    if {"private", "no-store"} & {one.lower() for one in directives}:
         return list(headers)
     if not directives:
         return [*headers, (b"cache-control", b"private")]
-    kept = [one for one in directives if one != "public" and not one.startswith("s-maxage")]
+    kept = [one for one in directives if one.lower() != "public" and not one.lower().startswith("s-maxage")]
     others = [(name, value) for name, value in headers if name.lower() != b"cache-control"]
     return [*others, (b"cache-control", ", ".join([*kept, "private"]).encode("latin-1"))]
 
 
 def _directives(fields: Sequence[bytes]) -> list[str]:
-    return [one.strip().lower() for field in fields for one in field.decode("latin-1").split(",") if one.strip()]
+    return [one.strip() for field in fields for one in field.decode("latin-1").split(",") if one.strip()]
 
 
 def _set_cookies(cookies: list[bytes]) -> list[Header]:

@@ -86,6 +86,8 @@ def _who(settings: Settings, visit: Visit) -> Generator[Verb, Any, tuple[str | N
     if settings.identity is None:
         return None, None
     answer = yield Ask("identity")
+    if isinstance(answer, tuple) and len(answer) == 2 and answer[0] is None:
+        answer = None  # (user.id, user.changed) of somebody who is not logged in
     if answer is NO_ANSWER or answer is None:
         if visit.profile is UNSAID or visit.profile is None:
             return ANONYMOUS if answer is None else UNKNOWN

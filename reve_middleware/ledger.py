@@ -72,11 +72,16 @@ class Entries:
         self.found: list[Key] = []
         self.lost: list[tuple[Key, float]] = []
 
+    def begin(self) -> None:
+        """From here on nobody else writes. Who only looks waits for nobody."""
+        if not self._db.in_transaction:
+            self._run("BEGIN IMMEDIATE")
+
     # The application's side --------------------------------------------------------------------
 
     def offer(self, push: Push, now: float, wall: float) -> Offered:
         """Store a push if it is news and there is room."""
-        chat = self._begin(push.key)
+        chat = self._look_up(push.key)
         if chat.forbids(push):
             return Offered("signed_out", push.at)
         if push.transition and chat.transition == push.transition:
@@ -93,7 +98,7 @@ class Entries:
     def let_go(self, key: Key, instant: int, now: float, wall: float) -> None:
         """Take out what was captured for a chat until `instant`, and take nothing such any more. One in
         flight goes too: should it fail, it is not tried again."""
-        chat = self._begin(key)
+        chat = self._look_up(key)
         gone = self._run(
             "DELETE FROM push WHERE chat = ? AND captured <= ? AND transition != ''", chat.key, instant
         ).rowcount
@@ -113,7 +118,7 @@ class Entries:
         for bot in bots:
             if self._run(due, bot, now, now).fetchone() is None:
                 continue
-            self._write()
+            self.begin()
             row = self._run(due, bot, now, now).fetchone()
             if row is None:  # another worker was quicker
                 continue
@@ -153,7 +158,7 @@ class Entries:
 
     def expire(self, too_old: float, now: float, wall: float) -> list[Letter]:
         """Drop what has waited for more than `too_old` seconds, and forget what need not be known any more."""
-        self._write()
+        self.begin()
         self._run("UPDATE push SET offered = ? WHERE offered > ?", wall, wall + SKEW)  # the clock was set
         self._run("UPDATE push SET due = ? WHERE due > ?", now, now + FURTHEST)  # the machine was started anew
         self._run("UPDATE chat SET lease_until = 0 WHERE lease_until > ?", now + FURTHEST)
@@ -193,7 +198,7 @@ class Entries:
 
     def note(self, push: Push, now: float, wall: float) -> None:
         """The memory took this one: nothing older is to be sent."""
-        chat = self._begin(push.key)
+        chat = self._look_up(push.key)
         if self._run("DELETE FROM push WHERE chat = ? AND at < ?", chat.key, push.at).rowcount:
             self.counts["superseded"] += chat.waits(now)
         if chat.at is None or chat.at < push.at:
@@ -201,7 +206,7 @@ class Entries:
 
     def bring(self, letter: Letter, now: float, wall: float) -> None:
         """The memory gives this one back, as old as it is."""
-        chat = self._begin(letter.push.key)
+        chat = self._look_up(letter.push.key)
         if chat.forbids(letter.push):
             self.dropped["signed_out"] += 1
         elif chat.at is not None and chat.at > letter.push.at:
@@ -225,7 +230,7 @@ class Entries:
 
     def purge(self) -> int:
         """Delete everything; how many pushes that were."""
-        self._write()
+        self.begin()
         self._run("DELETE FROM chat")
         return self._run("DELETE FROM push").rowcount
 
@@ -234,13 +239,8 @@ class Entries:
     def _run(self, sql: str, *values: Any) -> Cursor:
         return self._db.execute(sql, values)
 
-    def _write(self) -> None:
-        """From here on nobody else writes. Who only looks waits for nobody."""
-        if not self._db.in_transaction:
-            self._run("BEGIN IMMEDIATE")
-
-    def _begin(self, key: Key) -> _Chat:
-        self._write()
+    def _look_up(self, key: Key) -> _Chat:
+        self.begin()
         known = self._run(
             "SELECT chat, chat.transition, chat.at, signed_out, started, claimed, lease_until, generation, size"
             " FROM chat LEFT JOIN push USING (chat) WHERE chat = ?", _key(key),
@@ -296,7 +296,7 @@ class Entries:
         return bool(self._run("DELETE FROM push WHERE generation = ?", letter.generation).rowcount)
 
     def _end_lease(self, letter: Letter) -> _Chat:
-        chat = self._begin(letter.push.key)
+        chat = self._look_up(letter.push.key)
         self._run("UPDATE chat SET lease = NULL, lease_until = 0 WHERE chat = ? AND lease = ?", chat.key, letter.turn)
         return chat
 

@@ -38,7 +38,7 @@ class Letter:
     generation: int = 0
     """In an outbox: which storing it is. 0: in memory."""
     turn: int = 0
-    """In memory: which of the heap's entries is its own."""
+    """In memory: which of the heap's entries is its own. In an outbox: whose lease it is under."""
 
 
 class _Chat:
@@ -54,7 +54,6 @@ class _Chat:
 class Mailbox:
     """Offer, claim, settle."""
 
-    durable = False
     too_old = 600.0
     """Seconds after which a push is given up; while its bot is held, age does not count."""
 
@@ -144,6 +143,11 @@ class Mailbox:
         """The letter is delivered."""
         with self._lock:
             self.counts["delivered"] += 1
+            self._release(letter)
+
+    def hand_on(self, letter: Letter) -> None:
+        """The letter, which was claimed, is in other hands from now on."""
+        with self._lock:
             self._release(letter)
 
     def again(self, letter: Letter, due: float, now: float) -> bool:

@@ -62,6 +62,7 @@ class Notes:
     """Says each note as often as it may be said."""
 
     def __init__(self) -> None:
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._said: dict[tuple[str, str], float] = {}
 
@@ -69,6 +70,8 @@ class Notes:
         level, every, text = TEXTS[code]
         key = (code, detail)
         now = time.monotonic()
+        if self._pid != os.getpid():  # a forked child: the lock may have been held by a thread of the parent
+            self._pid, self._lock = os.getpid(), threading.Lock()
         with self._lock:
             last = self._said.get(key)
             if last is not None and (every is None or now - last < every):

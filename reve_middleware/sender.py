@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CLOSE_SECONDS = 2.0
 """Seconds in which what is left is delivered when the server ends."""
+LEASE_MARGIN = 5.0
+"""Seconds that an outbox's lease is longer than an attempt may take."""
 
 
 class Sender:
@@ -59,7 +61,8 @@ class Sender:
             return Mailbox()
         from .outbox import Outbox  # sqlite3 is imported by those who use it
 
-        return Outbox(self._settings.outbox)
+        bots = [bot.chatbot_id for bot in self._settings.bots]
+        return Outbox(self._settings.outbox, bots, self._settings.timeout + LEASE_MARGIN, self._clock)
 
     # Called by the shells, from any thread -----------------------------------------------------
 
@@ -73,7 +76,8 @@ class Sender:
         """The same for an event loop, which the disk does not hold up."""
         if not isinstance(self.mailbox, Mailbox):
             self._same_process()
-            return self._taken(await self.mailbox.offer_async(push, self._clock()))
+            now = self._clock()
+            return self._taken(await self.mailbox.offer_async(push, now, self.gates[push.chatbot_id].held(now)))
         return self.offer(push)
 
     def let_go(self, key: tuple[str, str], instant: int) -> None:

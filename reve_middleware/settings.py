@@ -26,6 +26,11 @@ SHORTEST_KEY = 32
 SESSION_ID = r"[A-Za-z0-9._:~-]{1,128}"
 LOOPBACK = re.compile(r"localhost|.*\.localhost|127(\.\d{1,3}){3}|::1")
 URL_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+NEEDED = {
+    "webhook_url": "the bot's webhook link, https://…",
+    "token": "the webhook's token as text, or a callable that returns it",
+    "chatbot_id": "the bot's id, 1 to 128 visible characters",
+}
 TAKEN_FUNCTIONS = ("forget", "__proto__", "constructor", "prototype")
 
 
@@ -67,7 +72,7 @@ class Bot:
         object.__setattr__(self, "webhook_url", _webhook_url(self.webhook_url))
         object.__setattr__(self, "token", _token(self.token))
         if not (isinstance(self.chatbot_id, str) and re.fullmatch(r"[\x21-\x7e]{1,128}", self.chatbot_id)):
-            _wrong("chatbot_id", self.chatbot_id, "the bot's id, 1 to 128 visible characters", "REVE_CHATBOT_ID")
+            _wrong("chatbot_id", self.chatbot_id, NEEDED["chatbot_id"])
         for name in ("endpoint", "logout_endpoint"):
             value = getattr(self, name)
             if value is not None and not _is(r"[A-Za-z0-9._~-]+", value):
@@ -210,6 +215,8 @@ def _bots(given: dict[str, Any]) -> tuple[Bot, ...]:
         for name in one[:3]:
             if name not in found and f"REVE_{name.upper()}" in os.environ:
                 found[name] = os.environ[f"REVE_{name.upper()}"]
+            if not found.get(name):
+                _wrong(name, None, NEEDED[name], f"REVE_{name.upper()}")
         return (Bot(**found),)
     for name in one:
         if given.get(name) is not None:
@@ -225,11 +232,11 @@ def _bots(given: dict[str, Any]) -> tuple[Bot, ...]:
 
 
 def _webhook_url(url: Any) -> Secret:
-    right = "the bot's webhook link, https://…"
+    right = NEEDED["webhook_url"]
     if isinstance(url, Secret):  # dataclasses.replace
         return url
     if url is None or url == "":
-        _wrong("webhook_url", None, right, "REVE_WEBHOOK_URL")
+        _wrong("webhook_url", None, right)
     if not isinstance(url, str):
         raise SettingsError(f"webhook_url is a {type(url).__name__}: it must be {right}")
     try:
@@ -250,7 +257,7 @@ def _webhook_url(url: Any) -> Secret:
 
 def _token(token: Any) -> Secret | Callable[[], Any]:
     if token is None or token == "":
-        _wrong("token", None, "the webhook's token as text, or a callable that returns it", "REVE_TOKEN")
+        _wrong("token", None, NEEDED["token"])
     if callable(token):
         _check_arguments("token", token, 0)
         return token  # type: ignore[no-any-return]

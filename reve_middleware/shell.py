@@ -26,7 +26,7 @@ class Shell:
         """Raises `SettingsError` where a keyword is missing or wrong; see the README's table."""
         _check_application(app, self)
         self.app = app
-        self._settings = Settings(keywords)
+        self._settings = _settings(keywords)
         self._notes = Notes()
         self._sender: Sender | HandOff = (
             Sender(self._settings) if self._settings.handoff is None else HandOff(self._settings.handoff, self._notes)
@@ -65,6 +65,16 @@ class Shell:
             case Note(code, detail):
                 return self._notes.say(code, detail)
         raise AssertionError(f"a verb no shell knows: {type(verb).__name__}")
+
+
+def _settings(keywords: Any) -> Settings:
+    """The settings; a mistake is raised from here, where no frame holds a secret any more."""
+    try:
+        return Settings(keywords)
+    except SettingsError as error:
+        complaint = str(error)
+    keywords.clear()
+    raise SettingsError(complaint)
 
 
 def now_in_microseconds() -> int:

@@ -19,9 +19,11 @@ Job = Callable[[], None]
 class DaemonThreads:
     """At most `most` threads; started when needed, and anew in a forked child."""
 
-    def __init__(self, name: str, most: int) -> None:
+    def __init__(self, name: str, most: int, *, queues: bool = False) -> None:
+        """`queues`: where every thread is busy a job waits for one; otherwise it is refused."""
         self._name = name
         self._most = most
+        self._queues = queues
         self._reset()
 
     def _reset(self) -> None:
@@ -30,13 +32,14 @@ class DaemonThreads:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._threads = 0
         self._free = 0
+        """Less than none where jobs wait."""
 
     def submit(self, job: Job) -> bool:
-        """Run `job`, which must not raise, in a thread; False where every one of them is busy."""
+        """Run `job`, which must not raise, in a thread; False where it is refused."""
         if self._pid != os.getpid():
             self._reset()
         with self._lock:
-            if self._free == 0 and not self._start():
+            if self._free <= 0 and not self._start() and not (self._queues and self._threads):
                 return False
             self._free -= 1
         self._jobs.put(job)
@@ -81,13 +84,15 @@ class DaemonThreads:
 
 async def run_in(threads: DaemonThreads, function: Callable[..., Any], *args: Any) -> Any:
     """Await `function(*args)` in one of the threads, under asyncio. Raises what it raises, and
-    `NoThreadError` where every thread is busy."""
+    `NoThreadError` where it is refused."""
     import asyncio
 
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
 
     def job() -> None:
+        if future.cancelled():  # while it waited for a thread
+            return
         result: Any = None
         error: BaseException | None = None
         try:
@@ -113,4 +118,4 @@ async def run_in(threads: DaemonThreads, function: Callable[..., Any], *args: An
 
 
 class NoThreadError(RuntimeError):
-    """Every thread is busy."""
+    """Every thread is busy, or none can be started."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 TOO_OLD = 7200.0
 """Seconds after which a push is not delivered any more, as in the outbox."""
 
-_threads = DaemonThreads("reve-middleware-worker", 8)
+_threads = DaemonThreads("reve-middleware-worker", 8, queues=True)
 
 
 class NotDelivered(ReveError):

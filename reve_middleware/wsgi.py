@@ -117,6 +117,7 @@ class ReveWSGIMiddleware(Shell):
                 verb = flow.send(answer)
             except StopIteration as stop:
                 return stop.value
+            answer = None  # error trackers show the locals of whoever is running
             match verb:
                 case Ask(what):
                     answer = self._callables.ask_now(what, StarletteRequest(scope_of(environ)))

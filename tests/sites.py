@@ -112,5 +112,6 @@ def _wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterab
     return [body]
 
 
-asgi = ReveMiddleware(_asgi, profile=profile, payload=payload, dev=True)
-wsgi = ReveWSGIMiddleware(_wsgi, profile=profile, payload=payload, dev=True)
+_outbox = os.environ.get("SITE_OUTBOX")
+asgi = ReveMiddleware(_asgi, profile=profile, payload=payload, outbox=_outbox, dev=True)
+wsgi = ReveWSGIMiddleware(_wsgi, profile=profile, payload=payload, outbox=_outbox, dev=True)

@@ -173,6 +173,17 @@ def test_keys_of_messages_are_kept(asgi: ShellKind) -> None:
     assert reply.body == REWRITTEN
 
 
+def test_keys_of_a_marked_start_are_kept(asgi: ShellKind) -> None:
+    """The start of a response that sets the mark still announces its trailers."""
+    start = {"type": "http.response.start", "status": 200, "headers": [], "trailers": True}
+    trailers = {"type": "http.response.trailers", "headers": []}
+    layer = asgi.wrap(saying(start, BODY, trailers), profile=lambda request: {"id": 1})
+    reply = call_asgi(layer, Call(headers=[("Host", HOST), ("Cookie", chat_cookie())]))
+    assert list(reply.cookies) == ["__Host-reve-mark"]
+    assert reply.raw[0] == {**start, "headers": reply.raw[0]["headers"]}
+    assert reply.raw[1] is BODY
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -152,6 +152,7 @@ class Patience:
         self._monkeypatch = monkeypatch
         self.asked = 0
         self.hangs = False
+        self.error: Exception | None = None
         self.end = threading.Event()
 
     def hang_from_now(self) -> None:
@@ -172,6 +173,8 @@ class Patience:
         self.asked += 1
         if self.hangs:
             await never()
+        if self.error is not None:
+            raise self.error
         return {"id": 1}
 
     async def hang_later(self, request: Any) -> Any:
@@ -226,6 +229,21 @@ def test_a_callable_that_hangs_three_times_is_left_alone(
         ("timed_out", f"{keyword}= took more than 0.02 s; the visitor counts as unknown"),
         ("suspended", f"{keyword}= took too long three times in a row: it is not asked for 30 s"),
     ]
+
+
+def test_only_time_outs_in_a_row_count(asgi: ShellKind, caplog: pytest.LogCaptureFixture, patience: Patience) -> None:
+    """An answer or an exception between time-outs begins the count anew."""
+    visitor = asgi.site(profile=patience.hang)
+    visitor.capture()
+    for error in (None, ValueError(), None):
+        patience.hang_from_now()
+        for _ in range(2):
+            visitor.get("/")
+        assert patience.asked == 2
+        patience.answer_from_now()
+        patience.error = error
+        visitor.get("/")
+    assert "suspended" not in [code for code, _ in said(caplog)]
 
 
 def test_when_every_thread_hangs_nobody_waits(

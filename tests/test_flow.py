@@ -215,10 +215,12 @@ def test_a_full_mailbox_marks_nothing(shell: ShellKind, shop: Shop, monkeypatch:
     assert len(visitor.pushed()) == 1
 
 
-def test_what_was_given_up_is_offered_again(shell: ShellKind, shop: Shop) -> None:
+@pytest.mark.parametrize("versions", [{}, {"ada": "v1"}], ids=["by profile", "by version"])
+def test_what_was_given_up_is_offered_again(shell: ShellKind, shop: Shop, versions: dict[str, str]) -> None:
     """A push that could not be delivered counts as unmarked: the visitor's next response brings it again."""
     shell.webhook.answers.extend([503] * 4)
-    visitor = shop.visitor(shell)
+    shop.versions = versions
+    visitor = shop.visitor(shell, identity=shop.identity)
     visitor.jar["user"] = "ada"
     visitor.capture()
     tried = len(visitor.pushed())
@@ -272,6 +274,21 @@ def test_edits_with_quiet_pages_between_are_edits(
         visitor.get("/")
         visitor.get("/")
     assert said(caplog) == []
+
+
+def test_a_page_waits_and_a_capture_does_not(shell: ShellKind, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Soon after a push to a chat the newest profile of its pages waits; a capture goes out at once."""
+    assert mailbox.SPACING == 5.0
+    monkeypatch.setattr(mailbox, "SPACING", 10 * PATIENCE)
+    visitor = shop.visitor(shell)
+    visitor.jar["user"] = "ada"
+    visitor.capture()
+    shell.webhook.wait_for(1)
+    shop.people["ada"]["name"] = "Lovelace"
+    visitor.get("/")
+    shop.people["ada"]["name"] = "Countess"
+    assert visitor.capture().json == {"status": "queued"}
+    assert [post.data["name"] for post in shell.webhook.wait_for(2)] == ["Ada", "Countess"]
 
 
 # Forgetting ------------------------------------------------------------------------------------

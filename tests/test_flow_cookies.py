@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from drive import KEY, Clock, ShellKind, Visitor
+from drive import KEY, Clock, ShellKind, Visitor, said
 from shop import Shop
 from test_flow_who import IDS, MARK
 
@@ -155,7 +155,7 @@ def test_a_cookie_of_one_kind_is_not_taken_for_the_other(shell: ShellKind, shop:
     assert swapped.get("/").values("set-cookie") == []
 
 
-def test_a_bot_that_is_no_longer_ours(shell: ShellKind, shop: Shop) -> None:
+def test_a_bot_that_is_no_longer_ours(shell: ShellKind, shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     """The cookie of a bot that was taken out of the settings counts as none."""
     bots = [Bot(webhook_url=f"https://reve.example/{one}", token=one, chatbot_id=one) for one in ("a", "b")]
     visitor = shop.visitor(shell, bots=bots)
@@ -164,6 +164,7 @@ def test_a_bot_that_is_no_longer_ours(shell: ShellKind, shop: Shop) -> None:
     fewer = with_jar(shop.visitor(shell, bots=bots[:1]), visitor.jar)
     assert not believed(fewer)
     assert believed(visitor)
+    assert said(caplog) == []
 
 
 def test_another_base_name_is_another_cookie(shell: ShellKind, shop: Shop) -> None:

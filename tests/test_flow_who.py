@@ -177,7 +177,9 @@ def test_another_visitor_does_not_inherit_the_chat(shell: ShellKind, shop: Shop,
     visitor.capture()
     assert [post.data["name"] for post in visitor.pushed()] == ["Ada"]
     visitor.jar["user"] = "grace"
+    shop.asked.clear()
     reply = visitor.get("/")
+    assert shop.asked == (["identity"] if by_identity else ["profile"])
     assert reply.values("set-cookie") == GONE
     assert reply.header("cache-control") == "private"
     visitor.jar["user"] = "ada"

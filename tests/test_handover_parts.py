@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from pure import NOW, make_ids, make_memory, make_settings, play
 
-from reve_middleware import Bot, ProfileError, handover
+from reve_middleware import Bot, ProfileError, handover, identify, sign_out
 from reve_middleware.handover import CHANGES_IN_A_ROW, hand_over, read_identity, sign_out_push, who_of
-from reve_middleware.visitor import Visit
+from reve_middleware.messages import NO_ANSWER
+from reve_middleware.visitor import UNSAID, Visit, current_visit
 
 CHAT = ("bot-1", "chat-1")
 
@@ -65,6 +66,38 @@ def test_what_identity_must_not_return(answer: Any) -> None:
     """Anything else is a `ProfileError`."""
     with pytest.raises(ProfileError, match=r"^identity= returned a \w+ as "):
         read_identity(answer)
+
+
+# What a view says ------------------------------------------------------------------------------
+
+
+def test_what_a_view_says_is_kept_with_its_request() -> None:
+    """`identify()` and `sign_out()` are kept with the request they were called in, and the last word counts."""
+    visit = Visit()
+    assert visit.profile is UNSAID
+    token = current_visit.set(visit)
+    try:
+        identify({"id": 1})
+        identify(None)
+        sign_out()
+    finally:
+        current_visit.reset(token)
+    assert visit.profile is None
+    assert visit.signed_out
+
+
+def test_outside_a_request_a_view_says_nothing() -> None:
+    """Outside a request that passes the middleware, both do nothing."""
+    assert current_visit.get() is None
+    identify({"id": 1})
+    sign_out()
+    assert current_visit.get() is None
+
+
+def test_no_answer_is_not_an_answer() -> None:
+    """That a callable gave no answer can be told from every value it may give."""
+    assert repr(NO_ANSWER) == "NO_ANSWER"
+    assert NO_ANSWER is not UNSAID
 
 
 # Sign-out --------------------------------------------------------------------------------------
@@ -177,3 +210,10 @@ def test_memory_asks_the_sender_what_is_lost() -> None:
     memory = make_memory(CHAT)
     assert memory.is_lost(CHAT)
     assert not memory.is_lost(("bot-1", "chat-2"))
+
+
+def test_a_version_of_nobody_is_nobody() -> None:
+    """`identity=` may return `(user.id, user.changed)` without asking whether anybody is logged in."""
+    settings = make_settings(identity=lambda request: (None, None))
+    flow = hand_over(settings, make_memory(), make_ids(), None, Visit(), NOW, capture=False)
+    assert play(flow, identity=(None, 7)).returned.status == "anonymous"

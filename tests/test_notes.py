@@ -176,6 +176,17 @@ def test_a_percent_sign_is_no_placeholder(log: list[logging.LogRecord]) -> None:
     assert log[0].getMessage().startswith("the profile's field '%s %d' differs")
 
 
+def test_a_forked_child_does_not_wait_for_its_parent(log: list[logging.LogRecord]) -> None:
+    """In a forked child, a lock that a thread of the parent held at that moment is not waited for."""
+    teller = Notes()
+    teller._lock.acquire()
+    with pytest.MonkeyPatch.context() as child:
+        child.setattr(notes.os, "getpid", lambda: -1)
+        teller.say("encoded")
+        teller.say("encoded")
+    assert len(log) == 1
+
+
 def test_threads_tell_a_mistake_once(clock: Clock, log: list[logging.LogRecord]) -> None:
     """Many threads that see the same mistake at once tell it once."""
     teller = Notes()

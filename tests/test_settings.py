@@ -309,3 +309,24 @@ def test_two_keys_may_be_given() -> None:
     """`secret_key` may be a list, newest first."""
     settings = make_settings(secret_key=(KEY, OLD_KEY))
     assert settings.hasher.digest("who", "1") == make_settings().hasher.digest("who", "1")
+
+
+def test_a_mistake_leaves_no_secret_in_any_frame() -> None:
+    """When a keyword is wrong, no frame of ours in the traceback holds the token, the link or the key."""
+    with pytest.raises(SettingsError) as caught:
+        ReveMiddleware(
+            lambda scope, receive, send: None,
+            webhook_url="https://reve.example/canary-path",
+            token="canary-token",
+            chatbot_id="bot",
+            secret_key="canary-key" * 4,
+            timeout=0,
+        )
+    error: BaseException | None = caught.value
+    while error is not None:
+        trace = error.__traceback__
+        while trace is not None:
+            if "reve_middleware" in trace.tb_frame.f_code.co_filename:
+                assert "canary" not in repr(trace.tb_frame.f_locals)
+            trace = trace.tb_next
+        error = error.__cause__ or error.__context__

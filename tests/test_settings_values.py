@@ -15,6 +15,7 @@ from pure import BOT, KEY, OLD_KEY, make_ids, make_settings
 
 from reve_middleware import Bot, ReveMiddleware, ReveWSGIMiddleware, SettingsError
 from reve_middleware.settings import Secret, Settings
+from reve_middleware.visitor import Visit
 
 CANARIES = ("canary-token", "canary-path", KEY)
 ENVIRONMENT = {
@@ -171,7 +172,9 @@ def test_nothing_that_is_shown_shows_a_secret(caplog: pytest.LogCaptureFixture) 
     middleware = ReveMiddleware(asgi, **BOT, secret_key=[KEY, OLD_KEY])
     wsgi_middleware = ReveWSGIMiddleware(wsgi, **BOT, secret_key=KEY)
     things = [settings, settings.bots, settings.bots[0], settings.bots[0].token, settings.bots[0].webhook_url]
-    things += [settings.cookies, settings.hasher, middleware, wsgi_middleware, middleware.stats()]
+    visit = Visit(None, "/", "/")
+    visit.profile = {"token": "canary-token"}
+    things += [visit, settings.cookies, settings.hasher, middleware, wsgi_middleware, middleware.stats()]
     caplog.set_level(logging.DEBUG)
     for thing in things:
         logging.getLogger("test").debug("%s %r", thing, thing)

@@ -85,7 +85,8 @@ TABLE = [
     page("empty chunks first", b"", b"", HEAD),
     page("everything behind the page's end", HEAD, b"<!-- more -->", b"\n"),
     page("comment before the head", b"<!-- <head> --><html><!-- <head>--!><head>@</head></html>"),
-    page("comments that end at once", b"<!--><html><!---><head>@</head>"),
+    page("comment that ends at once", b"<!--><html><head>@</head><!-- x -->"),
+    page("comment that almost ends at once", b"<html><!---><head>@</head><!-- x -->"),
     page("byte order mark", b"\xef\xbb\xbf" + HEAD),
     page("byte order mark split", b"\xef", b"\xbb", b"\xbf<html>", b"<head>@</head>"),
     page("blanks first", b" \r\n\t\f", b"\n" + HEAD),
@@ -146,6 +147,7 @@ TABLE = [
     told("policy without us", headers=csp("script-src 'unsafe-inline' https://cdn.example")),
     told("policy that wants hashes", headers=csp("script-src 'self' 'strict-dynamic'")),
     told("policy that forbids the report", headers=csp("script-src 'self'; connect-src https://api.example")),
+    told("two policies, none about us but one", headers=csp("img-src 'self', script-src 'none'")),
     told("two policies, one without us", headers=csp("script-src 'self', script-src 'none'")),
     # It does not, as the body tells.
     page("no head", b"<!doctype html><html><body><p>x</p></body></html>"),

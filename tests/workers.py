@@ -17,8 +17,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -37,18 +39,35 @@ BOT = "shop-bot"
 PROGRAMS = {
     "uvicorn": "uvicorn sites:asgi --fd {fd} --workers {workers} --no-access-log --no-use-colors "
     "--timeout-graceful-shutdown 3",
-    "gunicorn sync": "gunicorn sites:wsgi --bind fd://{fd} --workers {workers} --preload "
-    "--timeout 60 --graceful-timeout 3",
+    "hypercorn": "hypercorn sites:asgi --bind fd://{fd} --workers {workers}",
+    "granian asgi": "granian sites:asgi --interface asgi --uds {path} --workers {workers}",
+    "granian asginl": "granian sites:asgi --interface asginl --uds {path} --workers {workers}",
+    "granian wsgi": "granian sites:wsgi --interface wsgi --uds {path} --workers {workers}",
+    "gunicorn sync": "gunicorn sites:wsgi --bind fd://{fd} --workers {workers} --timeout 60 --graceful-timeout 3",
     "gunicorn gthread": "gunicorn sites:wsgi --bind fd://{fd} --workers {workers} --worker-class gthread --threads 9 "
     "--timeout 60 --graceful-timeout 3",
+    "uwsgi": "uwsgi --module sites:wsgi --http-socket {path} --processes {workers} --master --need-app --die-on-term "
+    "--disable-logging",
+    "waitress": "waitress --unix-socket {path} sites:wsgi",
 }
-"""`--preload` on one of them: the middleware is built before the fork there."""
+PROGRAMS["uvicorn --lifespan off"] = PROGRAMS["uvicorn"] + " --lifespan off"
+PROGRAMS["gunicorn --preload"] = PROGRAMS["gunicorn sync"] + " --preload"
+PROGRAMS["uwsgi --enable-threads"] = PROGRAMS["uwsgi"] + " --enable-threads"
+"""The name of a server, and how it is started; its first word is the package."""
 
 
 def check_installed(program: str) -> None:
     """Fail in one plain sentence where a server program is missing."""
-    if importlib.util.find_spec(program) is None:
-        pytest.fail(f"{program} is missing, and these tests run it: pip install {program}", pytrace=False)
+    package = {"uwsgi": "pyuwsgi"}.get(program, program)
+    if importlib.util.find_spec(package) is None:
+        pytest.fail(f"{program} is missing, and these tests run it: pip install {package}", pytrace=False)
+
+
+def _command(options: str) -> list[str]:
+    program, *rest = options.split()
+    if program == "uwsgi":  # a program, no module
+        return [str(Path(sys.executable).with_name(program)), *rest]
+    return [sys.executable, "-m", program, *rest]
 
 
 class Late:
@@ -94,16 +113,20 @@ class Site:
         self.name = name
         self.workers = workers
         self._lines: list[str] = []
+        self._news = threading.Condition()
         self._gates: list[socket.socket] = []
+        self._is_over = False
         path = os.pathsep.join((str(HERE.parent), str(HERE)))
         # gunicorn puts a socket for its control program under XDG_RUNTIME_DIR
         extra = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "XDG_RUNTIME_DIR": str(directory), **environment}
+        self._folder = tempfile.TemporaryDirectory(prefix="site-")  # the path of a socket is short
+        self._path = f"{self._folder.name}/socket" if "{path}" in PROGRAMS[name] else None
         with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:  # whoever comes early waits in it
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            options = PROGRAMS[name].format(fd=listener.fileno(), workers=workers)
+            options = PROGRAMS[name].format(fd=listener.fileno(), path=self._path, workers=workers)
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *options.split()],
+                _command(options),
                 env={**os.environ, **extra},
                 cwd=directory,
                 pass_fds=[listener.fileno()],
@@ -118,7 +141,9 @@ class Site:
 
     def __enter__(self) -> Site:
         with ExitStack() as stack:
+            stack.callback(self._folder.cleanup)
             stack.callback(self._kill)
+            self._wait_until_it_listens()
             self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             self._listener.settimeout(PATIENCE)
             self._pool = stack.enter_context(ThreadPoolExecutor(16))
@@ -139,8 +164,8 @@ class Site:
 
     def client(self) -> httpx.Client:
         """A browser; a connection for each request, so that any process may take it."""
-        limits = httpx.Limits(max_keepalive_connections=0)
-        return httpx.Client(base_url=self.url, limits=limits, timeout=PATIENCE, trust_env=False)
+        way = httpx.HTTPTransport(uds=self._path, limits=httpx.Limits(max_keepalive_connections=0), trust_env=False)
+        return httpx.Client(base_url=self.url, transport=way, timeout=PATIENCE, trust_env=False)
 
     def send(self, client: httpx.Client, request: httpx.Request) -> Future[httpx.Response]:
         """Send a request that was built before, cookies and all, in a thread."""
@@ -192,15 +217,30 @@ class Site:
 
     def stop(self) -> None:
         """SIGTERM, as whoever runs the server sends it: all processes must end in time, and cleanly."""
-        self._process.terminate()
+        if not self._is_over:
+            self.send_signal(signal.SIGTERM)
+            self.wait_for_the_end()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """To the process that was started; SIGKILL, which a server cannot hand on, to all of them."""
+        if number == signal.SIGKILL:
+            os.killpg(self._process.pid, number)
+        else:
+            self._process.send_signal(number)
+        self._last_signal = number
+
+    def wait_for_the_end(self) -> None:
+        """All processes must end in time, and cleanly."""
+        number = self._last_signal
         try:
             status = self._process.wait(STOP_SECONDS)
             self._reader.join(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self.fail(f"it did not end within {STOP_SECONDS:g} s of SIGTERM")
+            self.fail(f"it did not end within {STOP_SECONDS:g} s of {number.name}")
         if self._reader.is_alive():
             self.fail("it ended, and a process of its lives on")
-        if status not in (0, -signal.SIGTERM):
+        self._is_over = True
+        if status not in (0, -number):
             self.fail(f"it ended with status {status}")
         if "Traceback" in self.output:
             self.fail("it printed a traceback")
@@ -219,7 +259,26 @@ class Site:
         assert self._process.stdout is not None
         with self._process.stdout as lines:
             for line in lines:
-                self._lines.append(line)
+                with self._news:
+                    self._lines.append(line)
+                    self._news.notify_all()
+
+    def _wait_until_it_listens(self) -> None:
+        """On a socket of its own; ours takes requests before the server does."""
+        if self._path is not None and not self.wait_until(self._listens):
+            self.fail(f"it did not listen within {PATIENCE:g} s")
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as sock:
+            return sock.connect_ex(self._path or "") == 0
+
+    def wait_until(self, holds: Callable[[], bool]) -> bool:
+        """Asked with each line of output, and every now and then; False where it does not come true."""
+        end = time.monotonic() + PATIENCE
+        with self._news:
+            while not (true := holds()) and time.monotonic() < end and self._reader.is_alive():
+                self._news.wait(0.05)
+            return true
 
     def _kill(self) -> None:
         """What is left of it; a group of our own making."""

@@ -1,0 +1,182 @@
+"""The one thread that touches the outbox's file, so that a response waits for the disk and an event loop does not.
+
+It carries out whatever has gathered in one transaction. Where that fails, each job's `instead` is done, and
+nothing more is asked of the file until a mending job has succeeded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from .database import Database, plainly
+from .ledger import Entries
+from .mailbox import MOST_CHATS
+
+log = logging.getLogger("reve_middleware")
+
+STORE_SECONDS = 3.0
+"""How long anybody waits for the disk; then the memory takes over."""
+IDLE_SECONDS = 10.0
+"""Seconds after which a thread with nothing to do ends."""
+BATCH = 256
+COMPLAIN_SECONDS = 60.0
+CODE = {"reve": "outbox"}
+
+Work = Callable[[Entries], Any]
+
+
+class Job:
+    """Something to be done with the file, or else `instead`."""
+
+    __slots__ = ("future", "instead", "mends", "work")
+
+    def __init__(self, work: Work, instead: Callable[[], Any], *, mends: bool) -> None:
+        self.work = work
+        self.instead = instead
+        self.mends = mends
+        self.future: Future[Any] = Future()
+
+
+class Writer:
+    """Carries out jobs, in order. The thread starts with the first one, and ends when none have come for a while."""
+
+    def __init__(self, database: Database, done: Callable[[Entries], None]) -> None:
+        """`done` is told of each transaction when it is committed."""
+        self._database = database
+        self._done = done
+        self._lock = threading.Lock()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._complained: float | None = None
+        self._is_known = False
+        """Does the log say that the file cannot be used?"""
+        self.usable = True
+        self.owed: deque[Work] = deque(maxlen=MOST_CHATS)
+        """What the file must be told when it can be used again."""
+
+    def submit(self, work: Work, instead: Callable[[], Any], *, mends: bool = False) -> Job:
+        """Carry out `work`, or `instead` where the file cannot be used."""
+        job = Job(work, instead, mends=mends)
+        started = True
+        with self._lock:
+            if self.usable or mends:
+                started = self._has_started()
+                if started:
+                    self._jobs.put(job)
+                    return job
+        if not started:
+            self.cannot("no thread can be started")
+        job.future.set_result(instead())
+        return job
+
+    def tell(self, work: Work) -> Job:
+        """Carry out `work`; where the file cannot be used, sooner or later."""
+        return self.submit(work, lambda: self.owed.append(work))
+
+    def answer(self, job: Job, unknown: Any) -> Any:
+        """What came of a job; `unknown` where it takes too long and may be under way."""
+        try:
+            return job.future.result(STORE_SECONDS)
+        except TimeoutError:
+            return self._overdue(job, unknown)
+
+    async def answer_async(self, job: Job, unknown: Any) -> Any:
+        """The same for an event loop, which goes on meanwhile."""
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                return await asyncio.wrap_future(job.future)
+        except TimeoutError:
+            return self._overdue(job, unknown)
+        except asyncio.CancelledError:
+            if job.future.cancel():
+                job.instead()
+            raise
+
+    def end(self) -> None:
+        """End the thread when it has done what there is, and close the file."""
+        with self._lock:
+            thread = self._thread
+            if thread is not None:
+                self._jobs.put(None)
+        if thread is not None:
+            thread.join(STORE_SECONDS)
+
+    def resume(self) -> None:
+        """The file can be used: from now on jobs line up behind the one that found out."""
+        with self._lock:
+            self.usable = True
+
+    def cannot(self, why: str) -> None:
+        """The file cannot be used; the log says so once."""
+        now = time.monotonic()
+        with self._lock:
+            first = self.usable and (self._complained is None or now - self._complained > COMPLAIN_SECONDS)
+            self.usable = False
+            if first:
+                self._complained, self._is_known = now, True
+        if first:
+            log.error("the outbox cannot be used (%s): pushes are kept in memory meanwhile", why, extra=CODE)
+
+    def can_again(self) -> None:
+        """And so does it when that is over."""
+        known, self._is_known = self._is_known, False
+        if known:
+            log.warning("the outbox is used again", extra=CODE)
+
+    # Inside ------------------------------------------------------------------------------------
+
+    def _overdue(self, job: Job, unknown: Any) -> Any:
+        self.cannot("it does not answer")
+        return job.instead() if job.future.cancel() else unknown
+
+    def _has_started(self) -> bool:
+        if self._thread is None:
+            thread = threading.Thread(target=self._work, name="reve-middleware-outbox", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter ends, or the machine has no thread left
+                return False
+            self._thread = thread
+        return True
+
+    def _work(self) -> None:
+        """`None` among the jobs: end."""
+        while True:
+            batch: list[Job | None] = []
+            with contextlib.suppress(queue.Empty):
+                batch.append(self._jobs.get(timeout=IDLE_SECONDS))
+                while len(batch) < BATCH:
+                    batch.append(self._jobs.get_nowait())
+            jobs = [job for job in batch if job is not None and job.future.set_running_or_notify_cancel()]
+            if jobs:
+                self._carry_out(jobs)
+            if self._jobs.empty():
+                self._database.tidy()
+            if None in batch or not batch:
+                self._database.close()
+                with self._lock:
+                    if self._jobs.empty():
+                        self._thread = None
+                        return
+
+    def _carry_out(self, jobs: list[Job]) -> None:
+        results: list[Any] | None = None
+        if self.usable or any(job.mends for job in jobs):
+            try:
+                with self._database.entries() as entries:
+                    results = [job.work(entries) for job in jobs]
+                self._done(entries)
+            except Exception as error:
+                results = None
+                self.cannot(plainly(error))
+        for number, job in enumerate(jobs):
+            job.future.set_result(job.instead() if results is None else results[number])
