@@ -49,8 +49,5 @@ def profile(request):
     return {"id": user, "name": user.title()} if user else None
 
 
-def page(request):
-    return HTMLResponse("<!doctype html><html><head><title>Shop</title></head><body>…</body></html>")
-
-
-app = ReveMiddleware(Starlette(routes=[Route("/", page)]), profile=profile, handoff=tell_reve.delay)
+page = HTMLResponse("<!doctype html><html><head><title>Shop</title></head><body>…</body></html>")
+app = ReveMiddleware(Starlette(routes=[Route("/", lambda request: page)]), profile=profile, handoff=tell_reve.delay)

@@ -42,8 +42,5 @@ def profile(request):
     return {"id": user, "name": user.title()} if user else None
 
 
-async def page(request):
-    return HTMLResponse("<!doctype html><html><head><title>Shop</title></head><body>…</body></html>")
-
-
-app = ReveMiddleware(Starlette(routes=[Route("/", page)]), profile=profile, handoff=tell_reve.send)
+page = HTMLResponse("<!doctype html><html><head><title>Shop</title></head><body>…</body></html>")
+app = ReveMiddleware(Starlette(routes=[Route("/", lambda request: page)]), profile=profile, handoff=tell_reve.send)

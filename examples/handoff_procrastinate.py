@@ -1,23 +1,20 @@
 """A site that gives each push to Procrastinate (PostgreSQL), and the task that delivers it.
 
-    pip install reve-middleware procrastinate 'psycopg[binary]' uvicorn
+    pip install reve-middleware 'psycopg[binary]' procrastinate uvicorn
     export REVE_WEBHOOK_URL=… REVE_TOKEN=… REVE_CHATBOT_ID=… REVE_SECRET_KEY=… DATABASE_URL=…
     procrastinate --app handoff_procrastinate.queue schema --apply
     uvicorn handoff_procrastinate:app
     procrastinate --app handoff_procrastinate.queue worker --concurrency 8 --delete-jobs always
 
-Latest wins, order: both are kept, over any number of workers and machines. Jobs with the same `lock=` run one at a time
-in the order they were deferred, also when one is tried again; and a new push takes the older ones that wait out of the
-queue. (`queueing_lock=` is no help: it keeps the older one, and refuses the newer.)
-
-A worker that is killed: its push is delivered at least once, at the next full minute after 30 s, by `take_over`; without
-that task it would never be, and hold up its chat. `Retry-After` is honoured. Where a job fails for good, Procrastinate
-logs it with its arguments.
+Latest wins, order: both kept, over all workers and machines. Jobs of one `lock=` run one at a time, in the order they
+came, also while one is tried again; a new push takes older ones that wait out of the queue. (`queueing_lock=` is no
+help: it keeps the older one and refuses the newer.) A worker that is killed: its push is delivered at least once,
+within 90 s, by `take_over`, without which it would hold up its chat for ever. `Retry-After` is honoured. A job that
+fails for good is logged with its arguments.
 """
 
 import logging
 import os
-import random
 from contextlib import asynccontextmanager
 
 from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecision
@@ -27,7 +24,7 @@ from starlette.routing import Route
 
 from reve_middleware import NotDelivered, ReveMiddleware, adeliver
 
-logging.getLogger("procrastinate.worker").setLevel(logging.WARNING)  # INFO has the arguments of every job
+logging.getLogger("procrastinate.worker").setLevel(logging.WARNING)  # its INFO shows each job's arguments
 queue = App(connector=PsycopgConnector(conninfo=os.environ.get("DATABASE_URL", "")))
 
 
@@ -35,7 +32,7 @@ class Later(BaseRetryStrategy):
     def get_retry_decision(self, *, exception, job):
         if not isinstance(exception, NotDelivered):
             return None
-        back_off = random.uniform(0, min(60, 2**job.attempts))
+        back_off = min(60, 2**job.attempts) + job.id % 5  # not all at the same time
         return RetryDecision(retry_in={"seconds": max(back_off, exception.retry_after or 0)})
 
 
@@ -45,8 +42,8 @@ async def tell_reve(push):
 
 
 @queue.periodic(cron="* * * * *")
-@queue.task(queueing_lock="stalled", pass_context=True)
-async def take_over(context, timestamp):
+@queue.task
+async def take_over(timestamp):
     for job in await queue.job_manager.get_stalled_jobs():
         await queue.job_manager.retry_job(job)
 
@@ -64,15 +61,12 @@ def profile(request):
     return {"id": user, "name": user.title()} if user else None
 
 
-async def page(request):
-    return HTMLResponse("<!doctype html><html><head><title>Shop</title></head><body>…</body></html>")
-
-
 @asynccontextmanager
 async def lifespan(app):
     async with queue.open_async():
         yield
 
 
-shop = Starlette(routes=[Route("/", page)], lifespan=lifespan)
+page = HTMLResponse("<!doctype html><html><head><title>Shop</title></head><body>…</body></html>")
+shop = Starlette(routes=[Route("/", lambda request: page)], lifespan=lifespan)
 app = ReveMiddleware(shop, profile=profile, handoff=hand_off)

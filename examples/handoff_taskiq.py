@@ -11,25 +11,25 @@ after newer ones. `adeliver` delivers no push that is older than one its process
 of one task at a time, as above, no older profile comes after a newer one while it runs.
 
 A worker that is killed: its push is delivered at least once, after `idle_timeout` and as soon as another message comes
-(only then does the broker look; `look` is one, every minute). `Retry-After` is honoured, to a second, by the scheduler.
-What is delivered stays in the stream until `maxlen` newer messages came.
+(only then does the broker look; `look` is one, every minute). `Retry-After` is honoured, by the scheduler. What is
+delivered stays in the stream until `maxlen` newer messages came.
 """
 
 import os
-from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 from taskiq import SmartRetryMiddleware, TaskiqScheduler
 from taskiq.schedule_sources import LabelScheduleSource
+from taskiq.serializers import JSONSerializer
 from taskiq_redis import ListRedisScheduleSource, RedisStreamBroker
 
 from reve_middleware import NotDelivered, ReveMiddleware, adeliver
 
 URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
 queue = RedisStreamBroker(URL, consumer_id="0", maxlen=10_000, idle_timeout=60_000)  # milliseconds
-later = ListRedisScheduleSource(URL)
+later = ListRedisScheduleSource(URL, serializer=JSONSerializer())
 scheduler = TaskiqScheduler(queue, [later, LabelScheduleSource(queue)])
 
 
@@ -39,7 +39,9 @@ class Later(SmartRetryMiddleware):
         await super().on_error(message, result, exception)
 
 
-queue.add_middlewares(Later(1_000, use_jitter=True, use_delay_exponent=True, max_delay_exponent=300, schedule_source=later))
+queue.add_middlewares(
+    Later(1000, use_jitter=True, use_delay_exponent=True, max_delay_exponent=300, schedule_source=later)
+)
 
 
 @queue.task(retry_on_error=True, types_of_exceptions=[NotDelivered])
@@ -56,16 +58,5 @@ def profile(request):
     return {"id": user, "name": user.title()} if user else None
 
 
-def page(request):
-    return HTMLResponse("<!doctype html><html><head><title>Shop</title></head><body>…</body></html>")
-
-
-@asynccontextmanager
-async def lifespan(app):
-    await queue.startup()
-    yield
-    await queue.shutdown()
-
-
-shop = Starlette(routes=[Route("/", page)], lifespan=lifespan)
-app = ReveMiddleware(shop, profile=profile, handoff=tell_reve.kiq)
+page = HTMLResponse("<!doctype html><html><head><title>Shop</title></head><body>…</body></html>")
+app = ReveMiddleware(Starlette(routes=[Route("/", lambda request: page)]), profile=profile, handoff=tell_reve.kiq)

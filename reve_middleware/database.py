@@ -163,10 +163,11 @@ class Database:
         return db
 
     def _prepare(self, db: sqlite3.Connection) -> None:
+        is_empty = db.execute("SELECT 1 FROM sqlite_master").fetchone() is None  # asked first: another may be making it
         made_by = _made_by(db)
-        if made_by not in ((0, 0), (APPLICATION, VERSION)):
-            raise FileError("it was made by another version" if made_by[0] == APPLICATION else "it is no outbox")
-        if made_by == (0, 0) and (not self._create or db.execute("SELECT 1 FROM sqlite_master").fetchone()):
+        if made_by[0] == APPLICATION and made_by[1] != VERSION:
+            raise FileError("it was made by another version")
+        if made_by != (APPLICATION, VERSION) and not (is_empty and made_by == (0, 0) and self._create):
             raise FileError("it is no outbox")
         self._keep_private()
         if db.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
@@ -174,11 +175,12 @@ class Database:
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA secure_delete = ON")
         db.execute("PRAGMA temp_store = MEMORY")
-        db.execute("BEGIN IMMEDIATE")
-        if _made_by(db) == (0, 0):
-            for statement in SCHEMA:
-                db.execute(statement)
-        db.execute("COMMIT")
+        if made_by == (0, 0):
+            db.execute("BEGIN IMMEDIATE")
+            if _made_by(db) == (0, 0):
+                for statement in SCHEMA:
+                    db.execute(statement)
+            db.execute("COMMIT")
 
     def _keep_private(self) -> None:
         """SQLite makes its two side files with the mode of the file itself. By path: to close a descriptor of the

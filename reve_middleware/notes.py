@@ -18,6 +18,11 @@ ONCE_A_MINUTE = 60.0
 ERROR, WARNING, INFO = logging.ERROR, logging.WARNING, logging.INFO
 TEXTS: dict[str, tuple[int, float | None, str]] = {
     "dev": (WARNING, None, "dev=True: cookies go over plain http, without Secure and __Host-; never in production"),
+    "uwsgi": (
+        WARNING,
+        None,
+        "uWSGI runs without threads, so nothing is sent while no request runs: set enable-threads = true",
+    ),
     "plain_http": (
         ERROR,
         None,

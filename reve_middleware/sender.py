@@ -11,6 +11,7 @@ import asyncio
 import atexit
 import contextlib
 import os
+import sys
 import threading
 import time
 import weakref
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 CLOSE_SECONDS = 2.0
 """Seconds in which what is left is delivered when the server ends."""
+FIRST = 100
+"""Before whatever else multiprocessing ends: its own have 10 at most."""
 LEASE_MARGIN = 5.0
 """Seconds that an outbox's lease is longer than an attempt may take."""
 
@@ -161,6 +164,7 @@ class Sender:
                     self._run = Run(self, self._settings, self._clock)
                     try:
                         self._run.start()
+                        _end_with_multiprocessing()
                     except RuntimeError:  # no thread can be started while the interpreter ends
                         self._run.discard()
                         self._run = None
@@ -192,6 +196,21 @@ def _at_exit() -> None:
     deadline = time.monotonic() + CLOSE_SECONDS + 0.5
     for run in runs:
         run.ended.wait(max(0.0, deadline - time.monotonic()))
+
+
+_hooked: int | None = None
+"""The process that has the hook of `multiprocessing`."""
+
+
+def _end_with_multiprocessing() -> None:
+    """A process of multiprocessing's may end without `atexit`, as granian's workers do, but not without this."""
+    global _hooked
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None and _hooked != os.getpid():
+        from multiprocessing.util import Finalize
+
+        _hooked = os.getpid()
+        Finalize(None, _at_exit, exitpriority=FIRST)
 
 
 if hasattr(os, "register_at_fork"):

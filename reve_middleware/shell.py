@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import time
 from typing import Any, Unpack
 
@@ -26,7 +27,7 @@ class Shell:
         """Raises `SettingsError` where a keyword is missing or wrong; see the README's table."""
         _check_application(app, self)
         self.app = app
-        self._settings = _settings(keywords)
+        self._settings = _settings(keywords, self.protocol)
         self._notes = Notes()
         self._sender: Sender | HandOff = (
             Sender(self._settings) if self._settings.handoff is None else HandOff(self._settings.handoff, self._notes)
@@ -38,6 +39,8 @@ class Shell:
         """Has what a killed process left in the outbox been looked for?"""
         if self._settings.dev:
             self._notes.say("dev")
+        if _is_uwsgi_without_threads():
+            self._notes.say("uwsgi")
 
     def stats(self) -> dict[str, Any]:
         """Counts of pushes offered, delivered, dropped by reason and waiting; each bot's state."""
@@ -49,7 +52,7 @@ class Shell:
         self._sender.close(seconds)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} around {type(self.app).__name__}, {self._settings!r}>"
+        return f"<{type(self).__name__} around {type(self.app).__name__}, {getattr(self, '_settings', None)!r}>"
 
     def _begin(self) -> None:
         self._begun = True
@@ -67,10 +70,14 @@ class Shell:
         raise AssertionError(f"a verb no shell knows: {type(verb).__name__}")
 
 
-def _settings(keywords: Any) -> Settings:
+def _settings(keywords: Any, protocol: str) -> Settings:
     """The settings; a mistake is raised from here, where no frame holds a secret any more."""
     try:
-        return Settings(keywords)
+        settings = Settings(keywords)
+        for name in ("profile", "identity", "consent", "handoff"):
+            if protocol == "WSGI" and is_async(getattr(settings, name)):
+                raise SettingsError(f"{name}= is async, and WSGI has no event loop: pass a plain function")
+        return settings
     except SettingsError as error:
         complaint = str(error)
     keywords.clear()
@@ -80,6 +87,18 @@ def _settings(keywords: Any) -> Settings:
 def now_in_microseconds() -> int:
     """The wall clock, as cookies and marks carry it."""
     return time.time_ns() // 1000
+
+
+def _is_uwsgi_without_threads() -> bool:
+    """uWSGI, whose module is there without an import, starts Python without threads unless told otherwise."""
+    options = getattr(sys.modules.get("uwsgi"), "opt", None)
+    if not isinstance(options, dict):
+        return False
+    enabled = options.get("enable-threads", b"no")  # True without a value
+    if enabled is True or str(enabled, "latin-1").lower() not in ("false", "off", "no", "0"):
+        return False
+    threads = options.get("threads", b"1")
+    return not (isinstance(threads, bytes) and threads.isdigit() and int(threads) > 1)
 
 
 def _check_application(app: Any, shell: Shell) -> None:

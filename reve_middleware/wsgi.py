@@ -16,8 +16,6 @@ from urllib.parse import quote, unquote_to_bytes
 from starlette.requests import Request as StarletteRequest
 
 from . import bridge, capture
-from .asking import is_async
-from .errors import SettingsError
 from .exchange import Outgoing
 from .inject import PAGE_TYPES, HeadFinder, insert, with_tag
 from .messages import Answer, Ask, BodyFault, Headers, LookedUp, LookUp, ReadBody, Request, Start, Verb
@@ -53,12 +51,6 @@ class ReveWSGIMiddleware(Shell):
     """
 
     protocol = "WSGI"
-
-    def __init__(self, app: WSGIApp, **keywords: Any) -> None:
-        super().__init__(app, **keywords)
-        for name in ("profile", "identity", "consent", "handoff"):
-            if is_async(getattr(self._settings, name)):
-                raise SettingsError(f"{name}= is async, and WSGI has no event loop: pass a plain function")
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if KEY in environ:  # a layer of ours is outside: this one stands down

@@ -8,6 +8,8 @@ import pytest
 from drive import HOST, PAGE, Call, ShellKind, call_asgi, scope_of
 from test_table import TAG, chat_cookie
 
+from reve_middleware import script_tag
+
 AT = PAGE.index(b"<title>")
 REWRITTEN = PAGE[:AT] + TAG + PAGE[AT:]
 HTML = [(b"content-type", b"text/html")]
@@ -298,6 +300,19 @@ def test_a_request_that_is_cancelled_ends_at_once(asgi: ShellKind) -> None:
 
     asyncio.run(run())
     assert sent == []
+
+
+def test_nothing_is_left_behind_in_the_context(asgi: ShellKind) -> None:
+    """Servers may run one request after another in the same context: none is taken for the one before it."""
+    layer = asgi.wrap(saying(START, BODY))
+
+    async def send(message: Any) -> None: ...
+
+    async def run() -> str:
+        await layer(scope_of(Call()), None, send)
+        return script_tag()
+
+    assert asyncio.run(run()) == ""
 
 
 def test_cookies_in_several_headers(asgi: ShellKind) -> None:

@@ -1,5 +1,6 @@
 """However a body is cut, both shells and every kind of application make the same bytes of it."""
 
+from itertools import pairwise
 from typing import Any
 
 from drive import WSGI_STYLES, Call, Last, ShellKind, Start, asgi_app, call_asgi, call_wsgi, wsgi_app
@@ -38,7 +39,7 @@ def test_however_a_body_is_cut_the_same_bytes_come_out(body: bytes, at: list[int
     """At most one tag is put in, at the same place however the body is cut and whoever sends it; the rest is kept."""
     headers = [("Content-Type", "text/html"), *([("Content-Length", str(len(body)))] if sized else [])]
     places = sorted({0, len(body), *(cut for cut in at if cut < len(body))})
-    chunks = [body[start:end] for start, end in zip(places, places[1:], strict=False)] or [b""]
+    chunks = [body[start:end] for start, end in pairwise(places)] or [b""]
     whole = through("asgi", [body], headers)
     assert whole[0] == body or whole[0].replace(TAG, b"", 1) == body
     assert (whole[0] != body) <= (b"<head" in body.lower())

@@ -3,6 +3,7 @@
 import contextvars
 import json
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from drive import HOST, HTML, Asked, Last, ShellKind, Start, said
@@ -27,14 +28,14 @@ def holder(request: Any) -> Any:
 # The look-up -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("subrequest", ["/_reve/session", "/users/me?full=1"])
+@pytest.mark.parametrize("subrequest", ["/_reve/session", "/users/%C3%BC?full=1"])
 def test_the_application_is_asked_once_with_a_get(shell: ShellKind, shop: Shop, subrequest: str) -> None:
     """One GET of the capture path, or of `subrequest=`, with the browser's cookies and nothing of its report."""
     visitor = shop.visitor(shell, subrequest=subrequest)
     visitor.jar["user"] = "ada"
     visitor.capture(user_agent="test", accept="*/*", if_none_match='"a"', range="bytes=0-")
     (asked,) = shop.seen
-    path, _, query = subrequest.partition("?")
+    path, _, query = unquote(subrequest).partition("?")
     assert (asked.method, asked.path, asked.query) == ("GET", path, query)
     assert asked.cookies == {"user": "ada"}
     assert set(asked.headers) == {"host", "cookie", "user-agent", "accept"}

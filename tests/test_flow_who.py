@@ -129,7 +129,7 @@ WRONG_IDENTITIES: list[tuple[Any, str]] = [
     ("", "identity= returned a str as who; return text or a number, or (who, version)"),
     ({"id": 1}, "identity= returned a dict as who; return text or a number, or (who, version)"),
     (b"ada", "identity= returned a bytes as who; return text or a number, or (who, version)"),
-    ((None, 1), "identity= returned a NoneType as who; return text or a number, or (who, version)"),
+    (([], 1), "identity= returned a list as who; return text or a number, or (who, version)"),
     (("ada",), "identity= returned a tuple of 1, not (who, version)"),
     (("ada", 1, 2), "identity= returned a tuple of 3, not (who, version)"),
     (("ada", []), "identity= returned a list as version; return text, a number or a date"),
@@ -200,6 +200,18 @@ def test_a_report_under_another_name_starts_anew(shell: ShellKind, shop: Shop) -
     assert visitor.capture().json == {"status": "queued"}
     assert visitor.get("/").values("set-cookie") == []
     assert [post.data["name"] for post in visitor.pushed()] == ["Ada", "Grace"]
+
+
+def test_who_counts_even_where_the_profiles_are_the_same(shell: ShellKind, shop: Shop) -> None:
+    """Two people about whom the bot may know the same are two people: a report of the second one is handed over."""
+    shop.people = {"ada": {"plan": "gold"}, "grace": {"plan": "gold"}}
+    visitor = shop.visitor(shell, identity=shop.identity)
+    visitor.jar["user"] = "ada"
+    assert visitor.capture().json == {"status": "queued"}
+    visitor.jar["user"] = "grace"
+    assert visitor.capture().json == {"status": "queued"}
+    visitor.jar["user"] = "ada"
+    assert len(visitor.get("/").cookies) == 2
 
 
 def test_logging_out_without_saying_so_keeps_the_chat(shell: ShellKind, shop: Shop) -> None:

@@ -50,6 +50,12 @@ ERROR, WARNING, INFO = logging.ERROR, logging.WARNING, logging.INFO
 SAID = [
     ("dev", "", WARNING, "dev=True: cookies go over plain http, without Secure and __Host-; never in production"),
     (
+        "uwsgi",
+        "",
+        WARNING,
+        "uWSGI runs without threads, so nothing is sent while no request runs: set enable-threads = true",
+    ),
+    (
         "plain_http",
         "",
         ERROR,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pure import BOT, KEY, OLD_KEY, make_settings
 
-from reve_middleware import Bot, ReveError, SettingsError
+from reve_middleware import Bot, ReveError, ReveMiddleware, SettingsError
 from reve_middleware.settings import Keywords, Settings
 
 NO_ENVIRONMENT = ("REVE_WEBHOOK_URL", "REVE_TOKEN", "REVE_CHATBOT_ID", "REVE_SECRET_KEY")

@@ -85,6 +85,7 @@ TABLE = [
     page("empty chunks first", b"", b"", HEAD),
     page("everything behind the page's end", HEAD, b"<!-- more -->", b"\n"),
     page("comment before the head", b"<!-- <head> --><html><!-- <head>--!><head>@</head></html>"),
+    page("comments byte by byte", *bytewise(b"<!-- a --!><html><!--b--><head>@</head>")),
     page("comment that ends at once", b"<!--><html><head>@</head><!-- x -->"),
     page("comment that almost ends at once", b"<html><!---><head>@</head><!-- x -->"),
     page("byte order mark", b"\xef\xbb\xbf" + HEAD),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from drive import HOST, PAGE, Asked, Call, Last, ShellKind, Start, Visitor, call_wsgi, environ_of, page
 
-from reve_middleware import SettingsError
+from reve_middleware import SettingsError, identify, script_tag
 from reve_middleware import wsgi as shell_module
 
 REPORT = json.dumps({"session_id": "s-1", "chatbot_id": "bot"}).encode()
@@ -211,6 +211,22 @@ def test_callables_get_a_request_that_reads_no_body(wsgi: ShellKind) -> None:
         ("POST", f"https://{HOST}/a?c=d", {"c": "d"}, "ada"),
         ("1", "192.0.2.1", "its user"),
     ]
+
+
+def test_what_is_said_while_a_body_is_made_counts(wsgi: ShellKind) -> None:
+    """A generator runs when the server asks for its chunks: `identify()` in it is said in its own request's context,
+    and nothing of that is left behind."""
+
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        if environ["PATH_INFO"] == "/who":
+            identify({"id": 1})
+        start_response("200 OK", [("Content-Type", "text/html")])
+        yield PAGE
+
+    visitor = Visitor(wsgi.wrap(app), wsgi)
+    assert visitor.capture().json == {"status": "anonymous"}
+    assert list(visitor.get("/who").cookies) == ["__Host-reve-mark"]
+    assert script_tag() == ""
 
 
 def test_async_callables_are_refused_when_the_object_is_built(wsgi: ShellKind) -> None:

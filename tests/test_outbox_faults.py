@@ -1,0 +1,396 @@
+"""An outbox whose file cannot be used: the memory takes over, the log says so once, and then it goes back."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from delivering import Log, listening, push
+from outboxes import AGAIN, UNUSABLE, Machine, always, connection
+
+from reve_middleware import database, writer
+from reve_middleware.ledger import Entries
+from reve_middleware.outbox import LOOK_SECONDS, Outbox
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    (tmp_path / "folder").mkdir()
+    machine = Machine(tmp_path / "folder" / "outbox.sqlite3")
+    yield machine
+    machine.stop()
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    with listening() as log:
+        yield log
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits long for a lock."""
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.02)
+
+
+def mended(machine: Machine, box: Outbox) -> None:
+    """The next look, and what came of it."""
+    machine.time_passes(LOOK_SECONDS)
+    box.next_due(machine.now, always)
+    box._writer.answer(box._writer.submit(Entries.begin, lambda: None, mends=True), None)
+
+
+# Each way in which a file fails ----------------------------------------------------------------
+
+
+def no_folder(machine: Machine) -> None:
+    shutil.rmtree(machine.path.parent)
+
+
+def a_folder(machine: Machine) -> None:
+    machine.path.mkdir()
+
+
+def a_file_above(machine: Machine) -> None:
+    shutil.rmtree(machine.path.parent)
+    machine.path.parent.write_text("")
+
+
+def garbage(machine: Machine) -> None:
+    machine.path.write_bytes(b"neither a database nor anything else " * 100)
+
+
+def half_a_file(machine: Machine) -> None:
+    made(machine)
+    size = machine.path.stat().st_size
+    with machine.path.open("r+b") as file:
+        file.truncate(size // 2)
+
+
+def somebody_elses_database(machine: Machine) -> None:
+    with contextlib.closing(sqlite3.connect(machine.path)) as db:
+        db.execute("CREATE TABLE users (name)")
+
+
+def of_another_version(machine: Machine) -> None:
+    made(machine)
+    with contextlib.closing(sqlite3.connect(machine.path)) as db:
+        db.execute(f"PRAGMA user_version = {database.VERSION + 1}")
+
+
+def made(machine: Machine) -> None:
+    box = machine.worker()
+    box.offer(push("before"), machine.now)
+    machine.deliver_all(box)
+    box.hand_back()
+
+
+BROKEN = [
+    (no_folder, "No such file or directory"),
+    (a_folder, "it is no file"),
+    (a_file_above, "Not a directory"),
+    (garbage, "file is not a database"),
+    (half_a_file, "database disk image is malformed"),
+    (somebody_elses_database, "it is no outbox"),
+    (of_another_version, "it was made by another version"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "why"), BROKEN, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_file_that_cannot_be_used(machine: Machine, log: Log, spoil: Callable[[Machine], None], why: str) -> None:
+    """Where the file cannot be used, every offer is answered, the memory delivers it, and one error says why."""
+    spoil(machine)
+    box = machine.worker()
+    for number in range(3):
+        assert box.offer(push("s", b"%d" % number), machine.now).status == "queued"
+    box.let_go(("b", "s"), 5, machine.now)
+    assert box.offer(push("s", captured=4), machine.now).status == "signed_out"
+    assert box.offer(push("s", b"3", captured=6), machine.now).status == "queued"
+    assert (box.sizes(), box.at_risk(), box.bots_waiting()) == ((1, 0), 1, ["b"])
+    assert box.next_due(machine.now, always) == machine.now
+    for _ in range(3):  # looks for the file again, and again in vain
+        mended(machine, box)
+    letter = machine.claim(box)
+    assert box.again(letter, machine.now + 0.5, machine.now) is True
+    machine.time_passes(0.5)
+    assert machine.deliver_all(box) == [b"3"]
+    assert box.next_due(machine.now, always) == machine.now + LOOK_SECONDS
+    assert box.give_up_waiting(always, machine.now) == []  # type: ignore[arg-type]
+    assert log.texts() == [UNUSABLE % why]
+    assert log.codes() == ["outbox"]
+    assert box.counts["offered"] == box.counts["superseded"] + box.counts["delivered"] + box.dropped["signed_out"]
+
+
+def test_a_database_of_somebody_else_is_left_alone(machine: Machine) -> None:
+    """A file that is no outbox is not changed, whatever it is."""
+    somebody_elses_database(machine)
+    machine.path.chmod(0o644)
+    before = machine.path.read_bytes()
+    box = machine.worker()
+    box.offer(push("s"), machine.now)
+    mended(machine, box)
+    assert (machine.path.read_bytes(), machine.path.stat().st_mode & 0o777) == (before, 0o644)
+
+
+def test_a_file_of_another_user_is_not_used(machine: Machine, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that belongs to somebody else, who could read it, is not written to."""
+    made(machine)
+    monkeypatch.setattr("os.geteuid", lambda: machine.path.stat().st_uid + 1)
+    box = machine.worker()
+    assert box.offer(push("s"), machine.now).status == "queued"
+    assert log.texts() == [UNUSABLE % "it belongs to somebody else"]
+    assert machine.deliver_all(box) == [b"{}"]
+
+
+def full(machine: Machine, box: Outbox) -> None:
+    connection(box).execute("PRAGMA max_page_count = 1")
+
+
+def read_only(machine: Machine, box: Outbox) -> None:
+    connection(box).execute("PRAGMA query_only = ON")
+
+
+def vanished(machine: Machine, box: Outbox) -> None:
+    shutil.rmtree(machine.path.parent)
+
+
+FAILING = [
+    (full, "database or disk is full"),
+    (read_only, "attempt to write a readonly database"),
+    (vanished, "No such file or directory"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "why"), FAILING, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_file_that_fails_meanwhile(
+    machine: Machine, log: Log, spoil: Callable[[Machine, Outbox], None], why: str
+) -> None:
+    """A file that can be written no more costs no push: the memory takes it, and gives it back when it can."""
+    box, other = machine.worker(), machine.worker()
+    spoil(machine, box)
+    big = b"1" * 20000
+    assert box.offer(push("s", big), machine.now).status == "queued"
+    assert (box.at_risk(), log.texts()) == (1, [UNUSABLE % why])
+    machine.path.parent.mkdir(exist_ok=True)
+    mended(machine, box)
+    assert box.at_risk() == 0
+    assert machine.deliver_all(other) == [big]
+    assert log.texts() == [UNUSABLE % why, AGAIN]
+
+
+LOCK = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA locking_mode = EXCLUSIVE")
+db.execute("BEGIN EXCLUSIVE")
+db.execute("UPDATE chat SET at = at")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_file_that_another_process_has_locked(machine: Machine, log: Log) -> None:
+    """While another process keeps the file to itself, the memory delivers; afterwards the file is used again."""
+    made(machine)
+    arguments = [sys.executable, "-c", LOCK, str(machine.path)]
+    box = machine.worker()
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        assert box.offer(push("s", b"1"), machine.now).status == "queued"
+        assert machine.deliver_all(box) == [b"1"]
+        assert box.offer(push("s", b"2"), machine.now).status == "queued"
+        mended(machine, box)
+        assert log.texts() == [UNUSABLE % "database is locked"]
+        process.communicate("")
+    mended(machine, box)
+    assert box.at_risk() == 0
+    assert [row.size for row in machine.rows()] == [1]
+    assert log.texts() == [UNUSABLE % "database is locked", AGAIN]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_looking_waits_for_nobody(machine: Machine, log: Log) -> None:
+    """While somebody else writes, a worker that finds nothing to do looks all the same, and complains of nothing."""
+    made(machine)
+    box = machine.worker()
+    with machine.locked():
+        assert machine.nothing_for(box)
+        assert box.next_due(machine.now, always) == machine.now + LOOK_SECONDS
+        assert (box.bots_waiting(), box.sizes()) == ([], (0, 0))
+    assert log.texts() == []
+
+
+def test_after_a_failure_nobody_waits_for_the_disk(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the file has failed, responses do not wait for it any more; only the sender's looks try it."""
+    box = machine.worker()
+    a_folder(machine)
+    box.offer(push("s"), machine.now)
+    asked: list[str] = []
+    monkeypatch.setattr(box._writer._database, "_open", lambda: asked.append("opened"))
+    for number in range(10):
+        box.offer(push(f"s{number}"), machine.now)
+        box.let_go(("b", f"s{number}"), 5, machine.now)
+    assert asked == []
+    mended(machine, box)
+    assert asked
+
+
+# The order of things, through a failure and back -------------------------------------------------
+
+
+def test_what_the_memory_has_sent_is_not_sent_older(machine: Machine, impatient: None) -> None:
+    """What memory took or let go while the file was locked counts in the file afterwards: nothing older is sent."""
+    box, other = machine.worker(), machine.worker()
+    for session in ("newer", "out", "same"):
+        box.offer(push(session, b"old", captured=10, at=10, transition=session), machine.now)
+    with machine.locked():
+        assert box.offer(push("newer", b"new", captured=10, at=20), machine.now).status == "queued"
+        assert machine.deliver_all(box) == [b"new"]
+        box.let_go(("b", "out"), 30, machine.now)
+    mended(machine, box)
+    assert other.offer(push("out", captured=20), machine.now).status == "signed_out"
+    assert machine.deliver_all(other) == [b"old"]
+    assert other.offer(push("same", transition="same"), machine.now).status == "current"
+
+
+def test_what_the_memory_holds_goes_back_in_order(machine: Machine, impatient: None) -> None:
+    """What memory holds takes its place in the file: before what is older, behind what is newer, not after a sign-out."""
+    box, other = machine.worker(), machine.worker()
+    box.offer(push("first", captured=10), machine.now)
+    with machine.locked():
+        for session in ("newest", "behind", "out"):
+            box.offer(push(session, b"memory", captured=10, at=20), machine.now - 100.0)
+    other.offer(push("newest", b"file", captured=10, at=10), machine.now)
+    other.offer(push("behind", b"file", captured=10, at=30), machine.now)
+    other.let_go(("b", "out"), 30, machine.now)
+    mended(machine, box)
+    found = {}
+    while (letter := other.claim(machine.now, always)) is not None:
+        found[letter.push.session_id] = letter.push.body, machine.now - letter.offered
+    assert found == {"first": (b"{}", 1.0), "newest": (b"memory", 101.0), "behind": (b"file", 1.0)}
+    assert (box.counts["superseded"], box.dropped["signed_out"]) == (2, 1)
+
+
+def test_a_chat_is_in_flight_once_whoever_keeps_it(machine: Machine, impatient: None) -> None:
+    """A push that came from the file is in flight: the memory's of that chat waits for it, and the other way round."""
+    box = machine.worker()
+    box.offer(push("s", b"1", at=1), machine.now)
+    first = machine.claim(box)
+    with machine.locked():
+        box.offer(push("s", b"2", at=2, urgent=True), machine.now)
+        assert machine.nothing_for(box)
+        box.done(first)
+        machine.time_passes(LOOK_SECONDS)
+        second = machine.claim(box)
+        assert (second.push.body, second.generation) == (b"2", 0)
+    mended(machine, box)
+    box.offer(push("s", b"3", at=3, urgent=True), machine.now)
+    assert machine.nothing_for(box)
+    assert box.again(second, machine.now, machine.now) is True
+    mended(machine, box)
+    assert machine.deliver_all(box) == [b"3"]
+
+
+def test_a_verdict_that_cannot_be_written_is_written_later(machine: Machine, impatient: None) -> None:
+    """What was delivered or dropped while the file was locked is not sent again when it is free."""
+    box, other = machine.worker(), machine.worker()
+    for session in ("done", "again", "refused"):
+        box.offer(push(session, session.encode()), machine.now)
+    letters = {letter.push.session_id: letter for letter in [machine.claim(box) for _ in range(3)]}
+    with machine.locked():
+        box.offer(push("now it is known"), machine.now)
+        box.done(letters["done"])
+        box.give_up(letters["refused"], "status_400", machine.now, offer_again=False)
+        letters["again"].attempts += 1
+        assert box.again(letters["again"], machine.now, machine.now) is True
+    mended(machine, box)
+    assert sorted(machine.deliver_all(other)) == [b"again", b"{}"]
+    assert (box.counts["delivered"], box.dropped["status_400"]) == (1, 1)
+
+
+def test_going_back_may_fail_as_well(
+    machine: Machine, log: Log, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the file fails again while it is told what it missed, nothing of that is lost."""
+    box, other = machine.worker(), machine.worker()
+    box.offer(push("out", captured=10), machine.now)
+    with machine.locked():
+        box.offer(push("s", b"1" * 20000), machine.now)
+        box.let_go(("b", "out"), 20, machine.now)
+    opened = box._writer._database._open
+
+    def small() -> sqlite3.Connection:
+        db = opened()
+        db.execute("PRAGMA max_page_count = 1")
+        return db
+
+    with monkeypatch.context() as patch:
+        patch.setattr(box._writer._database, "_open", small)
+        mended(machine, box)
+    assert box.at_risk() == 1
+    mended(machine, box)
+    assert machine.deliver_all(other) == [b"1" * 20000]
+    assert log.texts() == [UNUSABLE % "database is locked", AGAIN]
+
+
+# A disk that does not answer -------------------------------------------------------------------
+
+
+def test_a_disk_that_does_not_answer(machine: Machine, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A response waits three seconds for the disk at most; what had not begun is in memory then, what had is not marked."""
+    assert writer.STORE_SECONDS == 3.0
+    monkeypatch.setattr(writer, "STORE_SECONDS", 0.02)
+    box = machine.worker()
+    go, stuck = threading.Event(), threading.Event()
+
+    def hang(entries: Entries) -> None:
+        stuck.set()
+        go.wait(20.0)
+
+    job = box._writer.submit(hang, lambda: None)
+    stuck.wait(20.0)
+    assert box.offer(push("s", b"1"), machine.now).status == "queued"
+    assert (box.at_risk(), log.texts()) == (1, [UNUSABLE % "it does not answer"])
+    assert box._writer.answer(job, "unknown") == "unknown"
+    assert box.offer(push("t", b"2"), machine.now).status == "queued"
+    go.set()
+    mended(machine, box)
+    assert sorted(machine.deliver_all(box)) == [b"1", b"2"]
+    assert log.texts() == [UNUSABLE % "it does not answer", AGAIN]
+
+
+def test_no_thread_can_be_started(machine: Machine, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While no thread can be started the memory keeps what comes, and gives it back later."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    box = machine.worker()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert box.offer(push("s", b"1"), machine.now).status == "queued"
+        mended(machine, box)
+    assert box.at_risk() == 1
+    mended(machine, box)
+    assert machine.deliver_all(box) == [b"1"]
+    assert log.texts() == [UNUSABLE % "no thread can be started", AGAIN]
+
+
+def test_a_file_that_comes_and_goes_fills_no_log(machine: Machine, log: Log, impatient: None) -> None:
+    """A file that fails again and again is complained of once a minute at most."""
+    box = machine.worker()
+    box.offer(push("s"), machine.now)
+    for _ in range(5):
+        with machine.locked():
+            box.offer(push("s"), machine.now)
+        mended(machine, box)
+    assert log.texts() == [UNUSABLE % "database is locked", AGAIN]
