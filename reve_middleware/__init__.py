@@ -8,9 +8,9 @@ messages to and from the core.
 from __future__ import annotations
 
 from .asgi import ReveMiddleware
+from .bot import Bot
 from .errors import ProfileError, ReveError, SettingsError
 from .routes import disabled, enabled
-from .settings import Bot
 from .visitor import identify, script_tag, sign_out
 from .worker import NotDelivered, adeliver, deliver
 from .wsgi import ReveWSGIMiddleware

@@ -7,7 +7,7 @@ import inspect
 import logging
 from typing import Any
 
-from .settings import Secret
+from .bot import Secret
 from .threads import DaemonThreads, run_in
 
 log = logging.getLogger("reve_middleware")

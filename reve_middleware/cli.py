@@ -1,22 +1,28 @@
-"""The command `reve-middleware`. For now it has one thing to show: the demo."""
+"""The command `reve-middleware`: the demo, and a look into an outbox."""
 
 import argparse
+import os
 import secrets
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
-from time import sleep
+from time import monotonic, sleep, time
 from typing import Any
 
 from starlette.requests import Request
 
-from . import ReveMiddleware, ReveWSGIMiddleware, __version__
+from . import ReveMiddleware, ReveWSGIMiddleware, SettingsError, __version__
+from .database import CANNOT, Database, plainly
+from .ledger import Entries, Row
 from .sandbox import Sandbox
 from .sandbox.serving import serve_asgi, serve_wsgi
 from .sandbox.shop import Shop
+from .sender import Sender
+from .settings import Settings
 
 NAME = "reve-middleware"
 
@@ -57,8 +63,12 @@ class DemoSite:
     middleware: ReveMiddleware | ReveWSGIMiddleware
 
 
-class DemoError(Exception):
-    """The demo cannot start; the message is one line with the cure."""
+class CommandError(Exception):
+    """It cannot be done; the message is one line with the cure."""
+
+
+class DemoError(CommandError):
+    """The demo cannot start."""
 
 
 @contextmanager
@@ -114,15 +124,16 @@ def _enter(stack: ExitStack, server: AbstractContextManager[str], option: str) -
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0, or 2 when it could not be done."""
+    """Run the command and return its exit status: 0; 1 where not everything was delivered; 2 when it could not be
+    done."""
     options = _parser().parse_args(argv)
     with _stopped_by(signal.SIGINT, signal.SIGTERM):
         try:
-            return _demo(options)
+            return int(options.run(options))
         except KeyboardInterrupt:
             print("Stopped.")
             return 0
-        except DemoError as error:
+        except CommandError as error:
             print(f"{NAME}: {error}", file=sys.stderr)
             return 2
 
@@ -132,6 +143,81 @@ def _demo(options: argparse.Namespace) -> int:
         print(WELCOME.format(shop=site.url, operator=site.operator_url), flush=True)
         while True:
             sleep(3600)
+
+
+def _outbox(options: argparse.Namespace) -> int:
+    """Look into an outbox, send what is due, or delete everything."""
+    with _told_plainly(options.path):
+        if options.action == "drain":
+            return _drain(options.path, options.seconds)
+        with _opened(options.path) as entries:
+            rows = entries.rows(monotonic(), time())
+            if options.action == "list":
+                print("\n".join(_listed(rows)))
+                return 0
+            if not options.yes:
+                raise CommandError(f"purge deletes {_pushes(len(rows))}, undelivered: say so with --yes")
+            entries.purge()
+    print(f"{_pushes(len(rows))} deleted")
+    return 0
+
+
+def _drain(path: str, seconds: float) -> int:
+    with _opened(path):
+        """It is there, and an outbox."""
+    outcomes: Counter[str] = Counter()
+    sender = Sender(
+        Settings(
+            {
+                "outbox": path,
+                "secret_key": secrets.token_urlsafe(32),
+                "on_result": lambda result: outcomes.update([result.outcome]),
+            }
+        )
+    )
+    sender.begin()
+    sender.close(seconds)
+    with _opened(path) as entries:
+        left = len(entries.rows(monotonic(), time()))
+    failed = outcomes["again"] + outcomes["held"]
+    print(f"{outcomes['delivered']} delivered, {failed} failed, {outcomes['dropped']} dropped; {left} left")
+    return 1 if failed or outcomes["dropped"] else 0
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Entries]:
+    database = Database(os.path.abspath(path), create=False)
+    try:
+        with database.entries() as entries:
+            yield entries
+    finally:
+        database.close()
+
+
+@contextmanager
+def _told_plainly(path: str) -> Iterator[None]:
+    try:
+        yield
+    except SettingsError as error:
+        raise CommandError(str(error)) from None
+    except CANNOT as error:
+        raise CommandError(f"{path}: {plainly(error)}") from None
+
+
+def _listed(rows: Sequence[Row]) -> Iterator[str]:
+    """Whose, how old, how large, how often tried; never what, nor in which chat."""
+    width = max([3, *(len(row.bot) for row in rows)])
+    line = f"{{:<{width}}}  {{:>9}}  {{:>9}}  {{:>8}}  {{}}"
+    if rows:
+        yield line.format("bot", "age", "bytes", "attempts", "state")
+    for row in rows:
+        state = "in flight" if row.in_flight else f"due in {row.due_in:.0f} s" if row.due_in >= 0.5 else "due"
+        yield line.format(row.bot, f"{row.age:.0f} s", row.size, row.attempts, state)
+    yield f"{_pushes(len(rows))}, {sum(row.size for row in rows)} bytes"
+
+
+def _pushes(number: int) -> str:
+    return f"{number} push" if number == 1 else f"{number} pushes"
 
 
 @contextmanager
@@ -165,6 +251,19 @@ def _parser() -> argparse.ArgumentParser:
         help="of the stand-in for REVE (%(default)s; 0 picks one)",
     )
     demo.add_argument("--host", type=_loopback, default="127.0.0.1", help="a loopback address (%(default)s)")
+    demo.set_defaults(run=_demo)
+    outbox = commands.add_parser(
+        "outbox",
+        help="what waits in an outbox: list it, send what is due, or delete it",
+        description="list: bot, age, size, attempts and state of each push, and nothing personal. drain: send what is "
+        "due to the bot of REVE_WEBHOOK_URL, REVE_TOKEN and REVE_CHATBOT_ID; exit status 1 where something failed. "
+        "purge: delete everything, delivered or not.",
+    )
+    outbox.add_argument("path", metavar="PATH", help="the file, as in outbox=")
+    outbox.add_argument("action", choices=("list", "drain", "purge"), help="what to do")
+    outbox.add_argument("--seconds", type=float, default=60.0, help="drain: for so long at most (%(default)s)")
+    outbox.add_argument("--yes", action="store_true", help="purge: yes, delete them")
+    outbox.set_defaults(run=_outbox)
     return parser
 
 

@@ -55,6 +55,10 @@ class FileError(Exception):
     """The file cannot be used; the text says why, without a path."""
 
 
+CANNOT = (FileError, OSError, sqlite3.Error)
+"""What is raised where the file cannot be used."""
+
+
 class Database:
     """The file, opened when it is first needed. For one thread; a fork waits for it."""
 

@@ -180,7 +180,7 @@ class Run:
             if now - swept >= SWEEP_SECONDS:
                 swept = now
                 self._sweep(now)
-            while len(self._tasks) < self._settings.concurrency:
+            while any(self._may_try(now, bot) for bot in self._gates):
                 letter = self._mailbox.claim(now, partial(self._may_try, now), hurry=until is not None)
                 if letter is None:
                     break
@@ -198,7 +198,7 @@ class Run:
         until = now + IDLE_SECONDS
         if self._closing_until is not None:
             until = min(until, self._closing_until)
-        elif len(self._tasks) < self._settings.concurrency:
+        elif len(self._tasks) < self._settings.concurrency or len(self._gates) > 1:
             until = min(until, self._next_time(now, until))
         try:
             async with asyncio.timeout(max(0.0, until - now)):
@@ -209,7 +209,9 @@ class Run:
         return True
 
     def _may_try(self, now: float, bot: str) -> bool:
-        return self._gates[bot].may_try(now)
+        """Is there a slot? When others have taken all of them, each bot still has one of its own."""
+        gate = self._gates[bot]
+        return gate.may_try(now) and (len(self._tasks) < self._settings.concurrency or gate.is_idle)
 
     def _next_time(self, now: float, latest: float) -> float:
         """When the next letter may go, at the earliest."""
@@ -256,16 +258,20 @@ class Run:
         token = self._tokens[push.chatbot_id]
         client = clients.take()
         until = self._loop.time() + self._settings.timeout  # for both tries and the token: a lease is not much longer
+        refused = None
         try:
-            for second_try in (False, True):
+            # While the token is refused, a probe has asked for a fresh one already, and is one request.
+            for second_try in (True,) if self._gates[push.chatbot_id].reason == "token" else (False, True):
                 async with asyncio.timeout_at(until):
                     value = await token.value(self._loop.askers)
                 if value is None:
                     return Outcome("token", "no_token")
-                left = until - self._loop.time()
-                outcome = await attempt(client, bot, push.endpoint, push.body, value, left)
+                if value == refused:
+                    break
+                outcome = await attempt(client, bot, push.endpoint, push.body, value, until - self._loop.time())
                 if outcome.kind != "token" or not token.refused(value) or second_try:
                     break
+                refused = value
             return outcome
         except TimeoutError:
             return Outcome("again", "no_token")
@@ -305,13 +311,10 @@ class Run:
     def _keep(self, letter: Letter, due: float, now: float) -> bool:
         """For another attempt, unless there is no time left for one."""
         if self._closing_until is not None and not letter.generation:
-            self._leave_behind(letter)
+            self._left_behind += 1
+            self._mailbox.give_up(letter, "closed", now, offer_again=True)
             return False
         return self._mailbox.again(letter, due, now)
-
-    def _leave_behind(self, letter: Letter) -> None:
-        self._left_behind += 1
-        self._mailbox.give_up(letter, "closed", self._clock(), offer_again=True)
 
     def _too_old(self, letter: Letter, now: float) -> bool:
         age = now - letter.offered

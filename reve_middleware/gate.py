@@ -59,6 +59,11 @@ class Gate:
             return now >= self._shut_until and self._in_flight == 0
         return self._in_flight < self._at_once
 
+    @property
+    def is_idle(self) -> bool:
+        """Is no attempt under way?"""
+        return self._in_flight == 0
+
     def opens_at(self) -> float | None:
         """When the next probe may go; None while it is open or the probe is under way."""
         return self._shut_until if self._in_flight == 0 else None
@@ -112,7 +117,7 @@ class Gate:
         return self._held_before + (now - since if since is not None else 0.0)
 
     def _shut(self, until: float, reason: str) -> None:
-        self._shut_until = until
+        self._shut_until = max(until, self._shut_until or until)  # one that was under way shortens no pause
         self._at_once = 1
         self.reason = reason
 

@@ -29,6 +29,7 @@ HAND_OFF_SECONDS = 2.0
 """Seconds a visitor may wait for the task queue."""
 MOST_THREADS = 8
 TIMED_OUT = f"a time-out ({HAND_OFF_SECONDS:g} s)"
+UNAWAITED = "a coroutine, which WSGI cannot await"
 
 _threads = DaemonThreads("reve-middleware-handoff", MOST_THREADS)
 
@@ -67,7 +68,7 @@ class HandOff:
     # What the shells call ----------------------------------------------------------------------
 
     def offer(self, push: Push) -> Offered:
-        """Hand a push on, in place; what is to be awaited, in an event loop of ours."""
+        """Hand a push on, in place."""
         return self._count(self._take(push) or self._hand_on(push, None))
 
     async def offer_async(self, push: Push) -> Offered:
@@ -152,23 +153,28 @@ class HandOff:
         return self._settle(push, None)
 
     def _hand_on(self, push: Push, loop: asyncio.AbstractEventLoop | None) -> Offered:
-        """Call the callable in place: with `loop` in a thread of ours for somebody who waits there, else for
-        whoever called. What it returns to be awaited runs in that loop, or in one of ours."""
-        fault = None
+        """Call the callable in place: with a `loop` in a thread of ours, for somebody who waits in that loop, and
+        what it returns to be awaited runs there; else for whoever called."""
+        fault, timed_out = None, False
         began = time.monotonic()
         try:
             result = self._hand_off(as_task(push))
             if inspect.isawaitable(result):
-                _await_in(loop or _background.loop(), result)
+                if loop is not None:
+                    _await_in(loop, result)
+                else:
+                    fault = UNAWAITED
+                    if inspect.iscoroutine(result):
+                        result.close()
         except BaseException as error:
             if loop is None and not isinstance(error, Exception):
                 self._release(push)
                 raise
-            fault = where(error)
+            fault, timed_out = where(error), isinstance(error, TimeoutError)
         late = time.monotonic() - began >= HAND_OFF_SECONDS
         if late and loop is None:
             self._strike()
-        return self._settle(push, fault, late=late)
+        return self._settle(push, TIMED_OUT if late and timed_out else fault, late=late)
 
     def _settle(self, push: Push, fault: str | None, *, late: bool = False) -> Offered:
         """The queue has the push, or could not take it. `late`: too late to say that it is quick again."""
@@ -206,7 +212,7 @@ class HandOff:
 
 
 def _await_in(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> None:
-    """Wait, in a thread, for what runs in a loop elsewhere. Raises what it raises, and TimeoutError."""
+    """Wait, in a thread of ours, for what runs in the application's loop. Raises what it raises, and TimeoutError."""
 
     async def in_time() -> None:
         async with asyncio.timeout(HAND_OFF_SECONDS):
@@ -220,44 +226,10 @@ def _await_in(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> Non
         raise
 
 
-class _Background:
-    """A daemon thread with an event loop, for coroutines of sites that have none. Started at first use."""
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self.reset()
-
-    def reset(self) -> None:
-        """Also in a forked child, where the thread does not exist."""
-        if self._loop is not None:
-            _of_the_parent.append(self._loop)
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._loop = None
-
-    def loop(self) -> asyncio.AbstractEventLoop:
-        if self._pid != os.getpid():
-            self.reset()
-        with self._lock:
-            if self._loop is None:
-                loop = asyncio.new_event_loop()
-                try:
-                    threading.Thread(target=loop.run_forever, name="reve-middleware-handoff", daemon=True).start()
-                except RuntimeError:  # the interpreter ends, or the machine has no thread left
-                    loop.close()
-                    raise
-                self._loop = loop
-            return self._loop
-
-
-_of_the_parent: list[object] = []
-"""Kept for ever in a forked child: closing a copied event loop would harm the parent's."""
-_background = _Background()
 _hand_offs: weakref.WeakSet[HandOff] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    _background.reset()
     for hand_off in list(_hand_offs):
         hand_off._reset()
 

@@ -1,8 +1,8 @@
 """What stands in the outbox's file: what waits for each chat, who has it in hand, what was handed over last.
 
 Statements alone: database.py has the tables and opens the file, outbox.py decides what to do where that fails.
-What is due and what is leased is told by the machine's monotonic clock (`now`): every process shares it, and
-nobody sets it. Ages are the wall clock's (`wall`), since they outlive a reboot.
+Times are the machine's monotonic clock's (`now`): every process shares it, and nobody sets it. The age of a push
+alone is the wall clock's (`wall`), since it outlives a reboot.
 """
 
 from __future__ import annotations
@@ -90,12 +90,12 @@ class Entries:
             self.counts["busy"] += 1
             return Offered("busy", push.at)
         spaced = now if push.urgent else min(max(now, chat.started + SPACING), now + SPACING)
-        self._store(Letter(push, wall, spaced), chat, now, wall)
+        self._store(Letter(push, wall, spaced), chat, now)
         self.counts["offered"] += 1
         self.found.append(push.key)
         return Offered("queued", push.at)
 
-    def let_go(self, key: Key, instant: int, now: float, wall: float) -> None:
+    def let_go(self, key: Key, instant: int, now: float) -> None:
         """Take out what was captured for a chat until `instant`, and take nothing such any more. One in
         flight goes too: should it fail, it is not tried again."""
         chat = self._look_up(key)
@@ -107,7 +107,7 @@ class Entries:
         self._run(
             "INSERT INTO chat (chat, signed_out, seen) VALUES (?, ?, ?) ON CONFLICT (chat) DO UPDATE SET"
             " signed_out = max(excluded.signed_out, coalesce(signed_out, 0)), transition = NULL, seen = excluded.seen",
-            chat.key, instant, wall,
+            chat.key, instant, now,
         )  # fmt: skip
 
     # The sender's side -------------------------------------------------------------------------
@@ -126,7 +126,7 @@ class Entries:
             letter.turn = secrets.randbits(62)
             self._run(
                 "UPDATE chat SET claimed = ?, lease = ?, lease_until = ?, started = ?, seen = ? WHERE chat = ?",
-                letter.generation, letter.turn, until, now, wall, _key(letter.push.key),
+                letter.generation, letter.turn, until, now, now, _key(letter.push.key),
             )  # fmt: skip
             return letter
         return None
@@ -170,7 +170,7 @@ class Entries:
         self._run(
             "DELETE FROM chat WHERE (seen <= ? OR seen > ?) AND lease_until <= ?"
             " AND chat NOT IN (SELECT chat FROM push)",
-            max(wall - REMEMBER_SIGNED_OUT, last[0] if last else 0.0), wall + SKEW, now,
+            max(now - REMEMBER_SIGNED_OUT, last[0] if last else 0.0), now + FURTHEST, now,
         )  # fmt: skip
         return letters
 
@@ -196,13 +196,13 @@ class Entries:
 
     # What the memory held meanwhile ------------------------------------------------------------
 
-    def note(self, push: Push, now: float, wall: float) -> None:
+    def note(self, push: Push, now: float) -> None:
         """The memory took this one: nothing older is to be sent."""
         chat = self._look_up(push.key)
         if self._run("DELETE FROM push WHERE chat = ? AND at < ?", chat.key, push.at).rowcount:
             self.counts["superseded"] += chat.waits(now)
         if chat.at is None or chat.at < push.at:
-            self._remember(push, chat, wall)
+            self._remember(push, chat, now)
 
     def bring(self, letter: Letter, now: float, wall: float) -> None:
         """The memory gives this one back, as old as it is."""
@@ -213,7 +213,7 @@ class Entries:
             self.counts["superseded"] += 1
         else:
             age = now - letter.offered
-            self._store(Letter(letter.push, wall - age, letter.due, attempts=letter.attempts), chat, now, wall)
+            self._store(Letter(letter.push, wall - age, letter.due, attempts=letter.attempts), chat, now)
 
     # For people --------------------------------------------------------------------------------
 
@@ -271,7 +271,7 @@ class Entries:
                 return True
         return False
 
-    def _store(self, letter: Letter, chat: _Chat, now: float, wall: float) -> None:
+    def _store(self, letter: Letter, chat: _Chat, now: float) -> None:
         """In place of what waits; `letter.offered` is the wall clock's."""
         push = letter.push
         self.counts["superseded"] += chat.waits(now)
@@ -281,13 +281,13 @@ class Entries:
             chat.key, *push.key, push.endpoint, push.body, len(push.body), push.visitor, push.transition,
             push.captured, push.at, letter.offered, letter.due, letter.attempts,
         )  # fmt: skip
-        self._remember(push, chat, wall)
+        self._remember(push, chat, now)
 
-    def _remember(self, push: Push, chat: _Chat, wall: float) -> None:
+    def _remember(self, push: Push, chat: _Chat, now: float) -> None:
         self._run(
             "INSERT INTO chat (chat, transition, at, seen) VALUES (?, ?, ?, ?) ON CONFLICT (chat) DO UPDATE SET"
             " transition = excluded.transition, at = excluded.at, seen = excluded.seen",
-            chat.key, push.transition, push.at, wall,
+            chat.key, push.transition, push.at, now,
         )  # fmt: skip
 
     def _end(self, letter: Letter) -> bool:

@@ -100,14 +100,14 @@ class Outbox:
             offered = self._memory.offer(push, now, held_before)
             if offered.status == "queued":
                 taken = replace(push, body=b"")
-                self._writer.owed.append(lambda entries: entries.note(taken, now, self._wall()))
+                self._writer.owed.append(lambda entries: entries.note(taken, now))
             return offered
 
         return self._writer.submit(lambda entries: entries.offer(push, now, self._wall()), into_memory)
 
     def _let_go(self, key: Key, instant: int, now: float) -> Job:
         self._memory.let_go(key, instant, now)
-        return self._writer.tell(lambda entries: entries.let_go(key, instant, now, self._wall()))
+        return self._writer.tell(lambda entries: entries.let_go(key, instant, now))
 
     # What the sender calls ---------------------------------------------------------------------
 

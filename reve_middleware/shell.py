@@ -90,15 +90,13 @@ def now_in_microseconds() -> int:
 
 
 def _is_uwsgi_without_threads() -> bool:
-    """uWSGI, whose module is there without an import, starts Python without threads unless told otherwise."""
-    options = getattr(sys.modules.get("uwsgi"), "opt", None)
-    if not isinstance(options, dict):
+    """Until 2.0.26 uWSGI starts Python without threads unless it is told to. It brings its module along."""
+    uwsgi = sys.modules.get("uwsgi")
+    options, version = getattr(uwsgi, "opt", None), getattr(uwsgi, "version_info", (9,))
+    if not isinstance(options, dict) or version[:3] >= (2, 0, 27) or "threads" in options:
         return False
-    enabled = options.get("enable-threads", b"no")  # True without a value
-    if enabled is True or str(enabled, "latin-1").lower() not in ("false", "off", "no", "0"):
-        return False
-    threads = options.get("threads", b"1")
-    return not (isinstance(threads, bytes) and threads.isdigit() and int(threads) > 1)
+    enabled = options.get("enable-threads", b"no")  # True where it has no value
+    return isinstance(enabled, bytes) and enabled.lower() in (b"no", b"off", b"false", b"0")
 
 
 def _check_application(app: Any, shell: Shell) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import httpx
 
 if TYPE_CHECKING:
-    from .settings import Bot
+    from .bot import Bot
 
 READ_AFTER_STATUS_SECONDS = 1.0
 READ_AFTER_STATUS_BYTES = 4096
@@ -32,14 +32,14 @@ HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": "reve-middleware",
 }
-HTTP_LOGGERS = (
-    "httpx",
-    "httpcore",
-    "httpcore.connection",
-    "httpcore.http11",
-    "httpcore.http2",
-    "httpcore.proxy",
-    "httpcore.socks",
+HTTP_LOGGERS = tuple(
+    name
+    for two in ("", "2")  # httpx2 is httpx under another name: client= may bring it
+    for name in (
+        f"httpx{two}",
+        f"httpcore{two}",
+        *(f"httpcore{two}.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
+    )
 )
 TLS_FAULTS = (ssl.SSLError, ssl.SSLCertVerificationError)
 """Just these: their other subclasses say that bytes are awaited, or that the connection ended, and stand in the
@@ -99,22 +99,40 @@ def judge_exception(error: BaseException) -> Outcome:
         if type(seen) in TLS_FAULTS:
             return Outcome("hold", "tls")
         seen = seen.__cause__ or seen.__context__
-    if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError)):
+    names = {kind.__name__ for kind in type(error).__mro__}  # by name: httpx2 has the same classes, and others
+    if names & {"InvalidURL", "UnsupportedProtocol", "LocalProtocolError"}:
         return Outcome("hold", "request")
-    if isinstance(error, (TimeoutError, httpx.TimeoutException)):
+    if names & {"TimeoutError", "TimeoutException"}:
         return Outcome("again", "timeout")
     return Outcome("again", "network")
 
 
-class BearerAuth(httpx.Auth):
-    """The token goes in here, so that no request object of ours ever holds it."""
+class Secrets(httpx.Auth):
+    """The token and the path of the link. They go in when the request is on its way: error trackers and tracers take
+    down each request's URL where it begins, and find the host alone."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, link: str, *, as_target: bool) -> None:
+        """`as_target`: the path goes into no URL at all, but into httpcore's extension "target"."""
+        url = httpx.URL(link)
+        self.origin = str(url.copy_with(raw_path=b"/"))
         self.__token = token
+        self.__path = url.raw_path
+        self.__as_target = as_target
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        yield self(request)
+
+    def __call__(self, request: Any) -> Any:  # httpx2, which does not know httpx's classes, takes a callable
         request.headers["Authorization"] = f"Bearer {self.__token}"
-        yield request
+        if self.__as_target:
+            request.extensions["target"] = self.__path
+        else:
+            request.url = request.url.copy_with(raw_path=self.__path)
+        return request
+
+
+class OwnClient(httpx.AsyncClient):
+    """Of the kind that is made where `client=` brings no other: its transport knows the extension "target"."""
 
 
 class Clients:
@@ -129,7 +147,7 @@ class Clients:
     def _default(self) -> httpx.AsyncClient:
         if self._context is None:
             self._context = httpx.create_ssl_context(trust_env=False)
-        return httpx.AsyncClient(
+        return OwnClient(
             verify=self._context,
             trust_env=False,
             follow_redirects=False,
@@ -154,15 +172,11 @@ async def attempt(client: Any, bot: Bot, endpoint: str | None, body: bytes, toke
     """POST `body` once, within `seconds` in all. Never raises but for its own cancellation."""
     outcome: Outcome | None = None
     try:
+        secrets = Secrets(token, bot.url(endpoint), as_target=isinstance(client, OwnClient))
         async with (
             asyncio.timeout(seconds),
             client.stream(
-                "POST",
-                bot.url(endpoint),
-                content=body,
-                headers=HEADERS,
-                auth=BearerAuth(token),
-                follow_redirects=False,
+                "POST", secrets.origin, content=body, headers=HEADERS, auth=secrets, follow_redirects=False
             ) as response,
         ):
             outcome = judge(response.status_code, response.headers.get("Retry-After"), datetime.now(UTC))

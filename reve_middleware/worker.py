@@ -19,11 +19,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .bearer import CurrentToken
+from .bot import Bot
 from .errors import ReveError, SettingsError
 from .gate import HELD_FOR_CONFIGURATION, HELD_FOR_TOKEN, LONGEST_RETRY_AFTER
 from .push import printable
 from .recollection import Recent
-from .settings import Bot
 from .threads import DaemonThreads, run_in
 
 if TYPE_CHECKING:

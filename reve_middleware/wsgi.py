@@ -7,22 +7,20 @@ is returned as the same object; `close()`, `write()`, `exc_info` and `wsgi.file_
 from __future__ import annotations
 
 import contextlib
-import io
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeAlias
-from urllib.parse import quote, unquote_to_bytes
 
 from starlette.requests import Request as StarletteRequest
 
 from . import bridge, capture
+from .environ import Environ, decode, look_up_environ, read_body, request_of, scope_of
 from .exchange import Outgoing
 from .inject import PAGE_TYPES, HeadFinder, insert, with_tag
-from .messages import Answer, Ask, BodyFault, Headers, LookedUp, LookUp, ReadBody, Request, Start, Verb
+from .messages import Answer, Ask, Headers, LookedUp, LookUp, ReadBody, Start, Verb
 from .shell import Shell, now_in_microseconds
 from .visitor import KEY, Visit, current_visit
 
-Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
 TextHeaders: TypeAlias = list[tuple[str, str]]
 WSGIApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -37,8 +35,6 @@ REASONS = {
     415: "415 Unsupported Media Type",
     422: "422 Unprocessable Content",
 }
-NOT_LOOKED_UP = ("CONTENT_", "HTTP_CONTENT_", "HTTP_IF_", "HTTP_SEC_", "HTTP_X_REVE_")
-NOT_LOOKED_UP_WHOLE = ("HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_RANGE", "HTTP_ORIGIN", "HTTP_UPGRADE")
 MOST_THROWN_AWAY = 1024
 """Chunks of an internal GET's answer that are taken before it is closed."""
 
@@ -62,7 +58,7 @@ class ReveWSGIMiddleware(Shell):
             answer = self._own(environ)
             if answer is not None:
                 return _send(answer, start_response)
-        visit = environ[KEY] = Visit(self._core, _decode(mount), path)
+        visit = environ[KEY] = Visit(self._core, decode(mount), path)
         response = _Response(self, environ, visit, start_response)
         token = current_visit.set(visit)
         try:
@@ -114,7 +110,7 @@ class ReveWSGIMiddleware(Shell):
                 case Ask(what):
                     answer = self._callables.ask_now(what, StarletteRequest(scope_of(environ)))
                 case ReadBody(limit):
-                    answer = _read(environ, limit)
+                    answer = read_body(environ, limit)
                 case LookUp():
                     answer = self._look_up(verb, environ)
                 case _:
@@ -124,7 +120,7 @@ class ReveWSGIMiddleware(Shell):
         """One internal GET; the inquiry runs at its response start. Whatever goes wrong in there is
         the application's answer to a request that nobody sent."""
         inner = look_up_environ(environ, verb.path)
-        visit = inner[KEY] = Visit(self._core, _decode(inner.get("SCRIPT_NAME", "")), inner["PATH_INFO"])
+        visit = inner[KEY] = Visit(self._core, decode(inner.get("SCRIPT_NAME", "")), inner["PATH_INFO"])
         started = False
         found: Any = None
         cookies: list[bytes] = []
@@ -214,7 +210,7 @@ class _Response:
         if not shell._concerns(self._environ, headers):
             return headers, None
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        request = request_of(self._environ)._replace(path=_decode(visit.path), mount=visit.mount)
+        request = request_of(self._environ)._replace(path=decode(visit.path), mount=visit.mount)
         start = Start(int(status[:3]) if status[:3].isdigit() else 0, raw)
         flow = shell._core.response(request, start, visit, now_in_microseconds())
         outgoing: Outgoing = shell._drive(flow, self._environ)
@@ -352,78 +348,6 @@ class _Body:
             close()
 
 
-def request_of(environ: Environ) -> Request:
-    """The head of a request."""
-    headers: Headers = []
-    for key, value in environ.items():
-        if isinstance(value, str) and (key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH")):
-            name = key.removeprefix("HTTP_").replace("_", "-").lower()
-            headers.append((name.encode("latin-1"), value.encode("latin-1", "replace")))
-    return Request(
-        environ.get("REQUEST_METHOD", "GET"),
-        _decode(environ.get("PATH_INFO", "")),
-        _decode(environ.get("SCRIPT_NAME", "")),
-        environ.get("wsgi.url_scheme", "http"),
-        headers,
-    )
-
-
-def scope_of(environ: Environ) -> dict[str, Any]:
-    """A scope for Starlette's request, made from an environ; the environ itself is in it."""
-    request = request_of(environ)
-    port = environ.get("SERVER_PORT", "")
-    return {
-        "type": "http",
-        "http_version": environ.get("SERVER_PROTOCOL", "HTTP/1.1").partition("/")[2] or "1.1",
-        "method": request.method,
-        "scheme": request.scheme,
-        "path": request.mount + request.path,
-        "root_path": request.mount,
-        "query_string": environ.get("QUERY_STRING", "").encode("latin-1"),
-        "headers": request.headers,
-        "server": (environ.get("SERVER_NAME", ""), int(port) if port.isdigit() else None),
-        "client": (environ["REMOTE_ADDR"], 0) if environ.get("REMOTE_ADDR") else None,
-        "wsgi.environ": environ,
-    }
-
-
-def look_up_environ(environ: Environ, path: str) -> Environ:
-    """The environ of the internal GET: the browser's own cookies and names, nothing of its report."""
-    path, _, query = path.partition("?")
-    inner = {
-        key: value
-        for key, value in environ.items()
-        if not key.startswith(NOT_LOOKED_UP) and key not in NOT_LOOKED_UP_WHOLE
-    }
-    whole = quote(environ.get("SCRIPT_NAME", ""), encoding="latin-1") + path + ("?" + query if query else "")
-    inner.update({key: whole for key in ("REQUEST_URI", "RAW_URI") if key in environ})
-    inner.update(
-        {
-            "REQUEST_METHOD": "GET",
-            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
-            "QUERY_STRING": query,
-            "wsgi.input": io.BytesIO(),
-        }
-    )
-    return inner
-
-
-def _read(environ: Environ, limit: int) -> bytes | BodyFault:
-    length = environ.get("CONTENT_LENGTH") or ""
-    try:
-        if length.isdigit():
-            if int(length) > limit:
-                return BodyFault(413)
-            body: bytes = environ["wsgi.input"].read(int(length))
-            return body if len(body) == int(length) else BodyFault(400)
-        if environ.get("wsgi.input_terminated"):
-            body = environ["wsgi.input"].read(limit + 1)
-            return body if len(body) <= limit else BodyFault(413)
-    except Exception:  # the client went away, or the server gave up waiting for it
-        return BodyFault(400)
-    return BodyFault(400)
-
-
 def _send(answer: Answer, start_response: StartResponse) -> Iterable[bytes]:
     start_response(REASONS[answer.status], _as_text(answer.headers))
     return [answer.body]
@@ -431,11 +355,6 @@ def _send(answer: Answer, start_response: StartResponse) -> Iterable[bytes]:
 
 def _as_text(headers: Headers) -> TextHeaders:
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-
-
-def _decode(path: str) -> str:
-    """A path as WSGI carries it (PEP 3333: bytes as latin-1) as text."""
-    return path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def _throw_away(_: bytes) -> None:

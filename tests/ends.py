@@ -1,58 +1,119 @@
-"""How a server ends with 100 pushes queued: what comes to the bot, and how soon (for test_server_ends.py).
+"""How real servers end while 100 pushes are queued (for test_server_ends.py and benchmarks/server_ends.py).
 
-    with Webhook() as webhook:
-        end = End("uvicorn", outbox=path)
-        ...
+    with Bot() as bot, Site("uvicorn", 1, bot.environment(), directory) as site:
+        queue(site, bot)
+        print(end(site, bot))
 
-The webhook holds its answers, so that everything is queued when the signal comes; then it answers at once. It is
-given by host name, and closes each connection, so that each push needs a look-up of its own.
+The bot holds its answers until everything is queued and the signal is sent; then it answers at once, or, hung, never.
+Its webhook is given by host name, and it closes each connection, so that each push needs a look-up of its own.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import signal
 import threading
 import time
 from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
 
+import httpx
 from faults import FaultServer, Line, Received, answer_bytes
-from workers import BOT, PATIENCE
+from workers import BOT, Site
 
 PUSHES = 100
 AT_ONCE = 8
-"""What a process has in flight (contract §11, `concurrency`)."""
+"""Pushes that a process has in flight (`concurrency`)."""
+LEFT = re.compile(r"(\d+) pushes were not delivered before the end")
 
 
-class Webhook(FaultServer):
-    """Holds its answers until it is told to go on; then answers at once."""
+class Bot(FaultServer):
+    """Reads a push, and answers it when it is told to."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
-        self.last = 0.0
-        """When the newest request came."""
+        self.newest = 0.0
         super().__init__(default=self._answer)
-        self.environment = {
-            "REVE_WEBHOOK_URL": self.url.replace("127.0.0.1", "localhost"),
-            "REVE_TOKEN": "only-for-tests",
-            "REVE_CHATBOT_ID": BOT,
-            "REVE_SECRET_KEY": "only for tests, and long enough for one",
-        }
 
     def _answer(self, line: Line) -> None:
         if line.read() is not None:
-            self.go.wait(PATIENCE + 10)
+            self.go.wait()
             line.send(answer_bytes(204, {"Connection": "close"}))
             line.sock.close()
 
     def note(self, received: Received | None, change: int) -> None:
         if received is not None:
-            self.last = time.monotonic()
+            self.newest = time.monotonic()
         super().note(received, change)
 
-    def chats(self) -> Counter[str]:
+    def environment(self, outbox: Path | None = None) -> dict[str, str]:
+        """What tests/sites.py reads."""
+        return {
+            "REVE_WEBHOOK_URL": self.url.replace("127.0.0.1", "localhost"),
+            "REVE_TOKEN": "only-for-tests",
+            "REVE_CHATBOT_ID": BOT,
+            "REVE_SECRET_KEY": "only for tests, and long enough for one",
+            **({} if outbox is None else {"SITE_OUTBOX": str(outbox)}),
+        }
+
+    def told(self) -> Counter[str]:
         """How often it was told in each chat."""
         return Counter(json.loads(received.body)["sessionId"] for received in list(self.received))
 
     def close(self) -> None:
         self.go.set()
         super().close()
+
+
+class End(NamedTuple):
+    """What came of a signal."""
+
+    before: int
+    """Pushes that had come to the bot before it."""
+    told: int
+    """Chats that the bot was told in, when the server was gone."""
+    delivered_in: float
+    """Seconds from the signal to the newest push."""
+    gone_in: float
+    """Seconds from the signal to the end of the last process."""
+    left: int
+    """Pushes that were not delivered, as the log counts them."""
+
+
+def queue(site: Site, bot: Bot) -> list[int]:
+    """100 visitors who are logged in open a chat each, by every process as many; each has 8 pushes in flight and
+    the others waiting. Returns the processes."""
+    with site.all_held() as workers:
+        for share, worker in enumerate(workers):
+            with worker.free(), site.client() as client:
+                for number in range(share, PUSHES, site.workers):
+                    _report(site, client, number)
+    bot.wait_for(AT_ONCE * site.workers)
+    return [worker.pid for worker in workers]
+
+
+def _report(site: Site, client: httpx.Client, number: int) -> None:
+    answer = site.request(
+        client,
+        "POST",
+        "/_reve/session",
+        json={"session_id": f"chat-{number}", "chatbot_id": BOT},
+        headers={"X-Reve-Bridge": "1", "Sec-Fetch-Site": "same-origin", "Cookie": f"user=user-{number}"},
+    )
+    if answer.json() != {"status": "queued"}:
+        site.fail(f"chat {number} is not queued: {answer.text}")
+
+
+def end(site: Site, bot: Bot, number: signal.Signals = signal.SIGTERM, *, hung: bool = False) -> End:
+    """Send a signal and wait for the end. `hung`: the bot does not answer, not even now."""
+    before = len(bot.received)
+    began = time.monotonic()
+    site.send_signal(number)
+    if not hung:
+        bot.go.set()
+    site.wait_for_the_end()
+    gone = time.monotonic()
+    left = sum(int(count) for count in LEFT.findall(site.output))
+    return End(before, len(bot.told()), bot.newest - began, gone - began, left)

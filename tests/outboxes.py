@@ -12,9 +12,9 @@ from pathlib import Path
 from delivering import Clock
 
 from reve_middleware.database import Database
-from reve_middleware.ledger import Row
+from reve_middleware.ledger import Entries, Row
 from reve_middleware.mailbox import Letter
-from reve_middleware.outbox import Outbox
+from reve_middleware.outbox import LOOK_SECONDS, Outbox
 
 UNUSABLE = "the outbox cannot be used (%s): pushes are kept in memory meanwhile"
 AGAIN = "the outbox is used again"
@@ -86,6 +86,13 @@ def rows(path: Path, now: float, wall: float) -> list[Row]:
         found = entries.rows(now, wall)
     database.close()
     return found
+
+
+def mended(machine: Machine, worker: Outbox) -> None:
+    """The worker has looked again whether the file can be used."""
+    machine.time_passes(LOOK_SECONDS)
+    worker.next_due(machine.now, always)
+    worker._writer.answer(worker._writer.submit(Entries.begin, lambda: None, mends=True), None)
 
 
 def connection(worker: Outbox) -> sqlite3.Connection:

@@ -280,6 +280,22 @@ def test_a_time_limit_of_the_callables_own_is_its_own(
     assert [code for code, _ in said(caplog)] == ["raised"]
 
 
+def test_what_a_callable_waits_for_may_be_cancelled(asgi: ShellKind, caplog: pytest.LogCaptureFixture) -> None:
+    """A cancellation inside a callable, of what it waited for, is its own exception, not the request's."""
+
+    async def profile(request: Any) -> Any:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    visitor = asgi.site(profile=profile)
+    assert visitor.capture().json == {"status": "anonymous"}
+    assert visitor.get("/").status == 200
+    ((code, text),) = said(caplog)
+    assert code == "raised"
+    assert text.startswith("profile= raised CancelledError at test_asgi_limits.py:")
+
+
 def test_a_generator_is_no_answer(asgi: ShellKind, caplog: pytest.LogCaptureFixture) -> None:
     """An async generator in place of a profile is told by its type."""
 

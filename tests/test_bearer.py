@@ -12,7 +12,7 @@ from faults import PATIENCE
 
 from reve_middleware import bearer
 from reve_middleware.bearer import CurrentToken
-from reve_middleware.settings import Secret
+from reve_middleware.bot import Secret
 from reve_middleware.threads import DaemonThreads
 
 

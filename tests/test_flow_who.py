@@ -106,9 +106,16 @@ def test_without_a_version_the_profile_is_computed_each_time(shell: ShellKind, s
     assert len(visitor.pushed()) == 1
 
 
-def test_nobody_by_identity_is_nobody(shell: ShellKind, shop: Shop) -> None:
-    """Where `identity` returns None nobody is logged in and `profile` is not asked; `identify()` still counts."""
-    visitor = shop.visitor(shell, identity=shop.identity)
+@pytest.mark.parametrize("nobody", [None, (None, None), (None, "v1")], ids=repr)
+def test_nobody_by_identity_is_nobody(shell: ShellKind, shop: Shop, nobody: Any) -> None:
+    """Where `identity` returns None, or None as who, nobody is logged in and `profile` is not asked; `identify()`
+    still counts."""
+
+    def identity(request: Any) -> Any:
+        shop.asked.append("identity")
+        return nobody
+
+    visitor = shop.visitor(shell, identity=identity)
     assert visitor.capture().json == {"status": "anonymous"}
     assert visitor.get("/").values("set-cookie") == []
     assert set(shop.asked) == {"identity"}

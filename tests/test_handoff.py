@@ -1,79 +1,27 @@
-"""`handoff=`: each push goes to the site's own task queue (contract §7). The worker's side: test_worker.py."""
+"""`handoff=`: each push goes to the site's own task queue (contract §7); see also test_handoff_down.py, and for the
+worker's side test_worker.py."""
 
 import asyncio
-import functools
 import json
-import re
+import os
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from delivering import Log, listening, push
 from drive import ShellKind, Visitor, elsewhere, side_by_side
 from fakes import PATIENCE
+from handing import AGAIN, FORMS, Never, Queue, Settling, Stuck, hand_off_to, logged_in, offered
 from shop import Shop
 
 from reve_middleware import handoff, sign_out
 from reve_middleware.handoff import HandOff
-from reve_middleware.notes import Notes
 from reve_middleware.push import Push
-
-AGAIN = "the push is offered again with the next response"
-TIMED_OUT = f"handoff= failed with a time-out (2 s); {AGAIN}"
-SUSPENDED = "handoff= took too long three times in a row: it is not asked for 30 s"
-
-
-class Queue:
-    """A site's task queue; `down` holds what it raises."""
-
-    def __init__(self) -> None:
-        self.tasks: list[dict[str, Any]] = []
-        self.threads: list[threading.Thread] = []
-        self.loops: list[asyncio.AbstractEventLoop] = []
-        self.down: BaseException | None = None
-        self.calls = 0
-
-    def put(self, task: dict[str, Any]) -> str:
-        self.calls += 1
-        self.threads.append(threading.current_thread())
-        if self.down is not None:
-            raise self.down
-        self.tasks.append(task)
-        return "an id"
-
-    async def __call__(self, task: dict[str, Any]) -> str:
-        self.loops.append(asyncio.get_running_loop())
-        return self.put(task)
-
-
-class Stuck:
-    """A broker that does not answer before it is let go."""
-
-    def __init__(self) -> None:
-        self.entered, self.free, self.done = threading.Event(), threading.Event(), threading.Semaphore(0)
-        self.handed: list[str] = []
-        self.down: Exception | None = None
-
-    def __call__(self, task: dict[str, Any]) -> None:
-        self.entered.set()
-        assert self.free.wait(PATIENCE)
-        if self.down is not None:
-            raise self.down
-        self.handed.append(task["session_id"])
-
-
-class Never:
-    """An async one that never answers."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    async def __call__(self, task: dict[str, Any]) -> None:
-        self.calls += 1
-        await asyncio.get_running_loop().create_future()
 
 
 @pytest.fixture
@@ -85,33 +33,6 @@ def queue() -> Queue:
 def log() -> Iterator[Log]:
     with listening() as log:
         yield log
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for long."""
-    monkeypatch.setattr(handoff, "HAND_OFF_SECONDS", 0.05)
-
-
-def hand_off_to(callable_: Any) -> HandOff:
-    return HandOff(callable_, Notes())
-
-
-def offered(hand_off: HandOff, push: Push) -> str:
-    """The answer under ASGI."""
-    return asyncio.run(hand_off.offer_async(push)).status
-
-
-def until_settled(hand_off: HandOff) -> None:
-    """A thread that went on has ended."""
-    while hand_off.stats()["in_hand"]:
-        assert handoff._threads.submit(lambda: None)
-
-
-def logged_in(shell: ShellKind, **keywords: Any) -> Visitor:
-    visitor = Shop().visitor(shell, **keywords)
-    visitor.get("/login?user=ada")
-    return visitor
 
 
 # What is handed on ---------------------------------------------------------------------------------
@@ -143,26 +64,27 @@ def test_no_secret_travels(shell: ShellKind, queue: Queue) -> None:
     assert "canary" not in json.dumps(queue.tasks)
 
 
-FORMS: dict[str, Callable[[Queue], Any]] = {
-    "a function": lambda queue: queue.put,
-    "an async function": lambda queue: queue.__call__,
-    "an object that is called": lambda queue: queue,
-    "a partial": lambda queue: functools.partial(queue),
-    "a function that returns a coroutine": lambda queue: lambda task: queue(task),
-}
-
-
 @pytest.mark.parametrize("form", FORMS)
-def test_the_forms_of_a_callable(shell: ShellKind, queue: Queue, form: str) -> None:
-    """`handoff=` may be plain or async, a function or an object, and may return what is to be awaited."""
+def test_the_forms_of_a_callable(queue: Queue, form: str) -> None:
+    """Under ASGI `handoff=` may be plain or async, a function or an object, and may return what is to be awaited."""
+    shell = ShellKind("asgi")
     for session in ("s-1", "s-2"):
         assert logged_in(shell, handoff=FORMS[form](queue)).capture(session).json == {"status": "queued"}
     assert [task["session_id"] for task in queue.tasks] == ["s-1", "s-2"]
-    if shell.name == "wsgi":
-        assert len(set(map(id, queue.loops))) == (form != "a function")  # connections belong to one loop
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if form != "a function"])
+def test_wsgi_awaits_nothing(queue: Queue, log: Log) -> None:
+    """Under WSGI a callable that returns a coroutine hands nothing on, and the log says why."""
+    hand_off = hand_off_to(FORMS["a function that returns a coroutine"](queue))
+    assert hand_off.offer(push()).status == "busy"
+    assert log.texts() == [f"handoff= failed with a coroutine, which WSGI cannot await; {AGAIN}"]
+    future: asyncio.Future[None] = asyncio.Future(loop=asyncio.new_event_loop())
+    assert hand_off_to(lambda task: future).offer(push()).status == "busy"
+    future.get_loop().close()
+    assert queue.tasks == []
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_asgi_awaits_in_the_applications_loop(queue: Queue, form: str) -> None:
     """Under ASGI what is to be awaited runs in the application's own event loop, where its connections are."""
     hand_off = hand_off_to(FORMS[form](queue))
@@ -179,131 +101,7 @@ def test_a_plain_callable_holds_up_no_event_loop(queue: Queue) -> None:
     hand_off = hand_off_to(queue.put)
     assert offered(hand_off, push()) == "queued"
     assert hand_off.offer(push("other")).status == "queued"
-    assert [thread.name for thread in queue.threads] == ["reve-middleware-handoff", threading.current_thread().name]
-
-
-# A broker that is down -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_broker_that_is_down(shell: ShellKind, queue: Queue, log: Log, form: str) -> None:
-    """While the broker is down nothing is marked, each response offers the push again, and the log says so once a
-    minute, without the exception's text."""
-    queue.down = ConnectionError("redis://:canary@10.0.0.1")
-    visitor = logged_in(shell, handoff=FORMS[form](queue))
-    assert visitor.capture().json == {"status": "busy"}
-    jar = dict(visitor.jar)
-    for _ in range(20):
-        assert visitor.get().status == 200
-    assert visitor.jar == jar
-    assert queue.calls == 21
-    assert visitor.middleware.stats() == {"offered": 0, "busy": 21, "in_hand": 0}
-    [text] = log.texts()
-    assert re.fullmatch(rf"handoff= failed with ConnectionError at test_handoff\.py:\d+; {AGAIN}", text)
-    assert "canary" not in str([vars(record) for record in log.records])
-    queue.down = None
-    visitor.get()
-    visitor.get()
-    assert (len(queue.tasks), len(visitor.jar)) == (1, len(jar) + 1)
-
-
-def test_what_hangs_under_asgi(quick: None, log: Log) -> None:
-    """Whoever waits for a plain callable that hangs is answered "busy" after 2 s; when it comes to an end all the same,
-    the push counts as handed on, and is not handed on twice."""
-    broker, one = Stuck(), push("s")
-    hand_off = hand_off_to(broker)
-    assert offered(hand_off, one) == "busy"
-    assert log.texts() == [TIMED_OUT]
-    assert offered(hand_off, one) == "busy"
-    broker.free.set()
-    until_settled(hand_off)
-    assert offered(hand_off, one) == "current"
-    assert broker.handed == ["s"]
-    assert hand_off.stats() == {"offered": 0, "busy": 2, "in_hand": 0}
-
-
-def test_what_hangs_and_fails_at_last(quick: None, log: Log) -> None:
-    """A plain callable that hangs and then fails has handed nothing on: the next response offers the push again."""
-    broker, one = Stuck(), push("s")
-    broker.down = OSError("canary")
-    hand_off = hand_off_to(broker)
-    assert offered(hand_off, one) == "busy"
-    broker.free.set()
-    until_settled(hand_off)
-    log.wait_for("handoff")
-    broker.down = None
-    assert offered(hand_off, one) == "queued"
-    assert broker.handed == ["s"]
-    assert "canary" not in str(log.texts())
-
-
-@pytest.mark.parametrize("call", [offered, lambda hand_off, push: hand_off.offer(push).status], ids=["asgi", "wsgi"])
-def test_an_async_callable_that_hangs(quick: None, log: Log, call: Callable[..., str]) -> None:
-    """An async callable that hangs is cancelled after 2 s; after three in a row it is not called for 30 s."""
-    broker = Never()
-    hand_off = hand_off_to(broker)
-    assert [call(hand_off, push(f"s{number}")) for number in range(5)] == ["busy"] * 5
-    assert broker.calls == 3
-    assert sorted(set(log.texts())) == sorted({*log.texts()[:1], SUSPENDED})
-    assert hand_off.stats() == {"offered": 0, "busy": 5, "in_hand": 0}
-
-
-def test_it_is_called_again_after_a_rest(quick: None, monkeypatch: pytest.MonkeyPatch, queue: Queue) -> None:
-    """After 30 s the task queue is called again, and one that answers is called as before."""
-    now = 1000.0
-    monkeypatch.setattr(handoff, "time", SimpleNamespace(monotonic=lambda: now, time=time.time))
-    callables: list[Any] = [Never()]
-
-    async def broker(task: dict[str, Any]) -> None:
-        await callables[0](task)
-
-    hand_off = hand_off_to(broker)
-    for number in range(3):
-        assert offered(hand_off, push(f"s{number}")) == "busy"
-    callables[0] = queue
-    now += 29.9
-    assert offered(hand_off, push()) == "busy"
-    now += 0.2
-    for number in range(3):
-        assert offered(hand_off, push(f"s{number}")) == "queued"
-    callables[0] = Never()
-    assert offered(hand_off, push("s0")) == "busy"
-    callables[0] = queue
-    assert offered(hand_off, push("s0")) == "queued"
-
-
-def test_a_slow_broker_under_wsgi(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
-    """Under WSGI a plain callable cannot be cut short, but after three that took 2 s it is not called for 30 s."""
-    now = 1000.0
-    monkeypatch.setattr(handoff, "time", SimpleNamespace(monotonic=lambda: now, time=time.time))
-    calls = 0
-
-    def broker(task: dict[str, Any]) -> None:
-        nonlocal now, calls
-        now += 2.0
-        calls += 1
-        if calls != 2:
-            raise OSError
-
-    hand_off = hand_off_to(broker)
-    answers = [hand_off.offer(push(f"s{number}")).status for number in range(4)]
-    assert answers == ["busy", "queued", "busy", "busy"]
-    assert calls == 3
-    assert SUSPENDED in log.texts()
-
-
-def test_every_thread_hangs(quick: None, log: Log) -> None:
-    """Where all eight threads hang in the task queue, the next push is busy at once."""
-    broker = Stuck()
-    hand_offs = [hand_off_to(broker) for _ in range(9)]  # three time-outs and a rest, each
-    answers = side_by_side([functools.partial(offered, hand_off, push()) for hand_off in hand_offs[:8]])
-    assert answers == ["busy"] * 8
-    assert offered(hand_offs[8], push()) == "busy"
-    assert log.texts()[-1] == f"handoff= failed with no free thread (8 wait for it); {AGAIN}"
-    assert hand_offs[8].stats() == {"offered": 0, "busy": 1, "in_hand": 0}
-    broker.free.set()
-    for hand_off in hand_offs:
-        until_settled(hand_off)
+    assert queue.threads == ["reve-middleware-handoff", threading.current_thread().name]
 
 
 # One at a time, in order ---------------------------------------------------------------------------
@@ -369,29 +167,41 @@ def test_sign_out(shell: ShellKind, queue: Queue) -> None:
 # Cancelled, ended, closed --------------------------------------------------------------------------
 
 
-def test_a_request_that_is_cancelled() -> None:
-    """Where a request is cancelled while its push is handed on, the push counts as not handed on."""
-    gone: list[str] = []
+async def cancelled(hand_off: HandOff, one: Push, began: Callable[[], Awaitable[Any]]) -> None:
+    """A request that is cancelled while its push is handed on."""
+    request = asyncio.create_task(hand_off.offer_async(one))
+    await began()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
 
-    async def broker(task: dict[str, Any]) -> None:
-        if not gone:
-            started.set()
-            await asyncio.get_running_loop().create_future()
+
+def test_a_request_that_is_cancelled(queue: Queue) -> None:
+    """Where a request is cancelled while its push is handed on, an async callable is cancelled with it, and the push
+    counts as not handed on."""
+    broker: list[Any] = [Never()]
 
     async def main() -> None:
-        nonlocal started
-        started = asyncio.Event()
-        request = asyncio.create_task(hand_off.offer_async(one))
-        await started.wait()
-        request.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await request
-        gone.append("gone")
+        hand_off, one = hand_off_to(call), push()
+        await cancelled(hand_off, one, lambda: asyncio.sleep(0))
+        broker[0] = queue
         assert (await hand_off.offer_async(one)).status == "queued"
 
-    started = asyncio.Event()
-    one, hand_off = push(), hand_off_to(broker)
+    async def call(task: dict[str, Any]) -> None:
+        await broker[0](task)
+
     asyncio.run(main())
+
+
+def test_a_thread_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a request is cancelled whose push is handed on in a thread, the push is handed on, and not once more."""
+    broker, settle = Stuck(), Settling(monkeypatch)
+    hand_off, one = hand_off_to(broker), push("s")
+    asyncio.run(cancelled(hand_off, one, lambda: asyncio.to_thread(broker.entered.wait, PATIENCE)))
+    broker.free.set()
+    settle()
+    assert offered(hand_off, one) == "current"
+    assert broker.handed == ["s"]
 
 
 def test_something_else_is_cancelled(queue: Queue, log: Log) -> None:
@@ -403,29 +213,75 @@ def test_something_else_is_cancelled(queue: Queue, log: Log) -> None:
     assert {record.levelname for record in log.records} == {"ERROR"}
 
 
-def test_what_ends_a_wsgi_worker_passes(queue: Queue) -> None:
+@pytest.mark.parametrize("transition", ["t", ""], ids=["profile", "sign-out"])
+def test_what_ends_a_wsgi_worker_passes(queue: Queue, transition: str) -> None:
     """What a WSGI server raises to end its worker passes through, and the push counts as not handed on."""
     queue.down = SystemExit()
-    hand_off, one = hand_off_to(queue.put), push()
+    hand_off, one = hand_off_to(queue.put), push(transition=transition)
     with pytest.raises(SystemExit):
         hand_off.offer(one)
     queue.down = None
     assert hand_off.offer(one).status == "queued"
 
 
-def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch, queue: Queue, log: Log) -> None:
-    """Where a machine has no thread left for a loop of ours, the push is busy, and a later one is handed on."""
+FORK = """
+import asyncio, os, sys, threading
+from delivering import push
+from reve_middleware import handoff, worker
+from handing import hand_off_to
 
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+hooks = sys.argv[1] == "hooks"
+handed = []
+hand_off = hand_off_to(handed.append)
+hand_off.offer(push("s"))
+held, done = threading.Event(), threading.Event()
 
-    monkeypatch.setattr(handoff, "_background", handoff._Background())
-    hand_off = hand_off_to(queue)
-    with monkeypatch.context() as patch, pytest.warns(RuntimeWarning, match="never awaited"):
-        patch.setattr(threading.Thread, "start", refuse)
-        assert hand_off.offer(push("s")).status == "busy"
-    assert log.codes() == ["handoff"]
+def hold():
+    with hand_off._lock, worker._lock, handoff._threads._lock:
+        held.set()
+        done.wait(20)
+
+if not hooks:  # as uWSGI forks
+    handoff._hand_offs.clear()
+threading.Thread(target=hold, daemon=True).start()
+held.wait(20)
+child = os.fork()
+if child == 0:
+    assert hand_off.stats() == {"offered": 0, "busy": 0, "in_hand": 0}
+    hand_off.let_go(("b", "t"), 1)
     assert hand_off.offer(push("s")).status == "queued"
+    assert asyncio.run(hand_off.offer_async(push("u"))).status == "queued"
+    assert len(handed) == 3
+    os._exit(7 if not hooks or worker._is_newest(("b", "s"), 1.0) else 8)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+done.set()
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize("how", ["hooks", "no hooks"])
+def test_a_fork_with_every_lock_held(how: str) -> None:
+    """A child that was forked while the parent's threads held every lock hands its own pushes on."""
+    assert run("-c", FORK, how).returncode == 7
+
+
+def test_another_process(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that was forked without Python's hooks notices it, and remembers nothing of its parent."""
+    hand_off, one = hand_off_to(queue.put), push()
+    assert hand_off.offer(one).status == "queued"
+    assert hand_off.offer(one).status == "current"
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert hand_off.stats() == {"offered": 0, "busy": 0, "in_hand": 0}
+    assert hand_off.offer(one).status == "queued"
+    handoff._after_fork_in_child()
+    assert hand_off.offer(one).status == "queued"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    here = Path(__file__).resolve().parent
+    path = os.pathsep.join((str(here), str(here.parent)))
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", *arguments]  # of a fork with threads
+    return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, timeout=PATIENCE, check=False, text=True)
 
 
 def test_the_end(shell: ShellKind, queue: Queue) -> None:

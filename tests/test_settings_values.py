@@ -14,7 +14,8 @@ import pytest
 from pure import BOT, KEY, OLD_KEY, make_ids, make_settings
 
 from reve_middleware import Bot, ReveMiddleware, ReveWSGIMiddleware, SettingsError
-from reve_middleware.settings import Secret, Settings
+from reve_middleware.bot import Secret
+from reve_middleware.settings import Settings
 from reve_middleware.visitor import Visit
 
 CANARIES = ("canary-token", "canary-path", KEY)

@@ -53,6 +53,9 @@ PROGRAMS = {
 PROGRAMS["uvicorn --lifespan off"] = PROGRAMS["uvicorn"] + " --lifespan off"
 PROGRAMS["gunicorn --preload"] = PROGRAMS["gunicorn sync"] + " --preload"
 PROGRAMS["uwsgi --enable-threads"] = PROGRAMS["uwsgi"] + " --enable-threads"
+PROGRAMS["uwsgi --py-call-uwsgi-fork-hooks"] = PROGRAMS["uwsgi --enable-threads"] + " --py-call-uwsgi-fork-hooks"
+PROGRAMS["uwsgi nomaster"] = PROGRAMS["uwsgi --enable-threads"].replace(" --master","").replace("--processes {workers}","")
+PROGRAMS["uwsgi reload"] = PROGRAMS["uwsgi --enable-threads"].replace(" --die-on-term","")
 """The name of a server, and how it is started; its first word is the package."""
 
 

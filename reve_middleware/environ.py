@@ -1,0 +1,91 @@
+"""What an environ says (PEP 3333), in the words of the core and of Starlette's request."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, TypeAlias
+from urllib.parse import quote, unquote_to_bytes
+
+from .messages import BodyFault, Headers, Request
+
+Environ: TypeAlias = dict[str, Any]
+
+NOT_LOOKED_UP = ("CONTENT_", "HTTP_CONTENT_", "HTTP_IF_", "HTTP_SEC_", "HTTP_X_REVE_")
+NOT_LOOKED_UP_WHOLE = ("HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_RANGE", "HTTP_ORIGIN", "HTTP_UPGRADE")
+
+
+def request_of(environ: Environ) -> Request:
+    """The head of a request."""
+    headers: Headers = []
+    for key, value in environ.items():
+        if isinstance(value, str) and (key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH")):
+            name = key.removeprefix("HTTP_").replace("_", "-").lower()
+            headers.append((name.encode("latin-1"), value.encode("latin-1", "replace")))
+    return Request(
+        environ.get("REQUEST_METHOD", "GET"),
+        decode(environ.get("PATH_INFO", "")),
+        decode(environ.get("SCRIPT_NAME", "")),
+        environ.get("wsgi.url_scheme", "http"),
+        headers,
+    )
+
+
+def scope_of(environ: Environ) -> dict[str, Any]:
+    """A scope for Starlette's request, made from an environ; the environ itself is in it."""
+    request = request_of(environ)
+    port = environ.get("SERVER_PORT", "")
+    return {
+        "type": "http",
+        "http_version": environ.get("SERVER_PROTOCOL", "HTTP/1.1").partition("/")[2] or "1.1",
+        "method": request.method,
+        "scheme": request.scheme,
+        "path": request.mount + request.path,
+        "root_path": request.mount,
+        "query_string": environ.get("QUERY_STRING", "").encode("latin-1"),
+        "headers": request.headers,
+        "server": (environ.get("SERVER_NAME", ""), int(port) if port.isdigit() else None),
+        "client": (environ["REMOTE_ADDR"], 0) if environ.get("REMOTE_ADDR") else None,
+        "wsgi.environ": environ,
+    }
+
+
+def look_up_environ(environ: Environ, path: str) -> Environ:
+    """The environ of the internal GET: the browser's own cookies and names, nothing of its report."""
+    path, _, query = path.partition("?")
+    inner = {
+        key: value
+        for key, value in environ.items()
+        if not key.startswith(NOT_LOOKED_UP) and key not in NOT_LOOKED_UP_WHOLE
+    }
+    whole = quote(environ.get("SCRIPT_NAME", ""), encoding="latin-1") + path + ("?" + query if query else "")
+    inner.update({key: whole for key in ("REQUEST_URI", "RAW_URI") if key in environ})
+    inner.update(
+        {
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+            "QUERY_STRING": query,
+            "wsgi.input": io.BytesIO(),
+        }
+    )
+    return inner
+
+
+def read_body(environ: Environ, limit: int) -> bytes | BodyFault:
+    length = environ.get("CONTENT_LENGTH") or ""
+    try:
+        if length.isdigit():
+            if int(length) > limit:
+                return BodyFault(413)
+            body: bytes = environ["wsgi.input"].read(int(length))
+            return body if len(body) == int(length) else BodyFault(400)
+        if environ.get("wsgi.input_terminated"):
+            body = environ["wsgi.input"].read(limit + 1)
+            return body if len(body) <= limit else BodyFault(413)
+    except Exception:  # the client went away, or the server gave up waiting for it
+        return BodyFault(400)
+    return BodyFault(400)
+
+
+def decode(path: str) -> str:
+    """A path as WSGI carries it (PEP 3333: bytes as latin-1) as text."""
+    return path.encode("latin-1", "replace").decode("utf-8", "replace")
