@@ -24,7 +24,8 @@ from starlette.routing import Route
 
 from reve_middleware import NotDelivered, ReveMiddleware, adeliver
 
-logging.getLogger("procrastinate.worker").setLevel(logging.WARNING)  # its INFO shows each job's arguments
+for name in ("jobs", "worker"):  # their INFO shows each job's arguments
+    logging.getLogger(f"procrastinate.{name}").setLevel(logging.WARNING)
 queue = App(connector=PsycopgConnector(conninfo=os.environ.get("DATABASE_URL", "")))
 
 

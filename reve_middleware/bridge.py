@@ -7,6 +7,7 @@ those do not differ from visitor to visitor either.
 from __future__ import annotations
 
 import hashlib
+import pkgutil
 from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -23,10 +24,11 @@ FOR_EVER = b"public, max-age=31536000, immutable"
 @cache
 def script() -> tuple[bytes, str]:
     """The script and its hash; read once per process."""
-    from importlib.resources import files
-
-    data = files(__package__).joinpath("bridge.js").read_bytes()
+    data = pkgutil.get_data("reve_middleware", "bridge.js") or b""
     return data, hashlib.sha256(data).hexdigest()[:16]
+
+
+script()  # at import: the first page would read a file on its event loop
 
 
 def url(settings: Settings, mount: str) -> str:

@@ -21,7 +21,7 @@ from .bearer import CurrentToken
 from .gate import HELD_FOR_CONFIGURATION, HELD_FOR_TOKEN, Gate, wait_for
 from .mailbox import Letter, Mailbox
 from .push import Push
-from .threads import DaemonThreads, run_in
+from .threads import DaemonThreads, importing, run_in
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -139,7 +139,8 @@ class Run:
 
     def _work(self) -> None:
         try:
-            from .webhook import Clients, keep_quiet  # httpx is imported when it is first needed
+            with importing:
+                from .webhook import Clients, keep_quiet  # httpx is imported when it is first needed
 
             keep_quiet()
             self._loop.run_until_complete(self._main(Clients(self._settings.client)))

@@ -214,13 +214,12 @@ class HandOff:
 def _await_in(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> None:
     """Wait, in a thread of ours, for what runs in the application's loop. Raises what it raises, and TimeoutError."""
 
-    async def in_time() -> None:
-        async with asyncio.timeout(HAND_OFF_SECONDS):
-            await awaitable
+    async def wait() -> None:
+        await awaitable
 
-    future = asyncio.run_coroutine_threadsafe(in_time(), loop)
+    future = asyncio.run_coroutine_threadsafe(wait(), loop)
     try:
-        future.result(HAND_OFF_SECONDS + 0.5)
+        future.result(HAND_OFF_SECONDS)
     except TimeoutError:
         future.cancel()
         raise

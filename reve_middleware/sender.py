@@ -24,6 +24,7 @@ from .gate import Gate
 from .mailbox import Mailbox
 from .messages import Offered
 from .push import Push
+from .threads import importing
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -33,6 +34,8 @@ CLOSE_SECONDS = 2.0
 """Seconds in which what is left is delivered when the server ends."""
 FIRST = 100
 """Before whatever else multiprocessing ends: its own have 10 at most."""
+IMPORT_SECONDS = 5.0
+"""How long a fork waits until the HTTP client is imported."""
 LEASE_MARGIN = 5.0
 """Seconds that an outbox's lease is longer than an attempt may take."""
 
@@ -179,13 +182,25 @@ class Sender:
             return True
 
 
+_no_import = False
 _senders: weakref.WeakSet[Sender] = weakref.WeakSet()
 _of_the_parent: list[object] = []
 """Kept for ever in a forked child: to close a copied event loop would take the parent's own descriptors
 out of the epoll set that both share, and SQLite's connections must not cross a fork."""
 
 
+def _before_fork() -> None:
+    global _no_import
+    _no_import = importing.acquire(timeout=IMPORT_SECONDS)
+
+
+def _after_fork() -> None:
+    if _no_import:
+        importing.release()
+
+
 def _after_fork_in_child() -> None:
+    _after_fork()
     for sender in list(_senders):
         sender._reset()
 
@@ -214,5 +229,5 @@ def _end_with_multiprocessing() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
 atexit.register(_at_exit)

@@ -15,6 +15,9 @@ from typing import Any
 
 Job = Callable[[], None]
 
+importing = threading.Lock()
+"""Held while a thread of ours imports. A fork waits for it: in the child, what was being imported could never be."""
+
 
 class DaemonThreads:
     """At most `most` threads; started when needed, and anew in a forked child."""

@@ -32,6 +32,8 @@ HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": "reve-middleware",
 }
+SENT = frozenset({*map(str.lower, HEADERS), "authorization", "connection", "content-length", "host"})
+"""The headers that leave; trackers add others, which tell a third party the site's release and its traces."""
 HTTP_LOGGERS = tuple(
     name
     for two in ("", "2")  # httpx2 is httpx under another name: client= may bring it
@@ -111,21 +113,23 @@ class Secrets(httpx.Auth):
     """The token and the path of the link. They go in when the request is on its way: error trackers and tracers take
     down each request's URL where it begins, and find the host alone."""
 
-    def __init__(self, token: str, link: str, *, as_target: bool) -> None:
-        """`as_target`: the path goes into no URL at all, but into httpcore's extension "target"."""
+    def __init__(self, token: str, link: str, *, own: bool) -> None:
+        """`own`: the client is an `OwnClient`. The path goes into no URL at all then, and added headers go nowhere."""
         url = httpx.URL(link)
         self.origin = str(url.copy_with(raw_path=b"/"))
         self.__token = token
         self.__path = url.raw_path
-        self.__as_target = as_target
+        self.__own = own
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         yield self(request)
 
     def __call__(self, request: Any) -> Any:  # httpx2, which does not know httpx's classes, takes a callable
         request.headers["Authorization"] = f"Bearer {self.__token}"
-        if self.__as_target:
+        if self.__own:
             request.extensions["target"] = self.__path
+            for name in set(request.headers) - SENT:
+                del request.headers[name]
         else:
             request.url = request.url.copy_with(raw_path=self.__path)
         return request
@@ -172,7 +176,7 @@ async def attempt(client: Any, bot: Bot, endpoint: str | None, body: bytes, toke
     """POST `body` once, within `seconds` in all. Never raises but for its own cancellation."""
     outcome: Outcome | None = None
     try:
-        secrets = Secrets(token, bot.url(endpoint), as_target=isinstance(client, OwnClient))
+        secrets = Secrets(token, bot.url(endpoint), own=isinstance(client, OwnClient))
         async with (
             asyncio.timeout(seconds),
             client.stream(

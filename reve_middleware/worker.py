@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .bearer import CurrentToken
-from .bot import Bot
+from .bot import NEEDED, Bot, wrong
 from .errors import ReveError, SettingsError
 from .gate import HELD_FOR_CONFIGURATION, HELD_FOR_TOKEN, LONGEST_RETRY_AFTER
 from .push import printable
@@ -140,13 +140,7 @@ class _Errand:
                 raise ReveError(f"this is no push, its {name!r} is missing or wrong: {CURE}")
 
     def _bot(self) -> Bot:
-        bots = self._bots
-        if bots is None:
-            bots = Bot(
-                webhook_url=os.environ.get("REVE_WEBHOOK_URL"),
-                token=os.environ.get("REVE_TOKEN"),
-                chatbot_id=os.environ.get("REVE_CHATBOT_ID", ""),
-            )
+        bots = _bot_of_environment() if self._bots is None else self._bots
         bots = [bots] if isinstance(bots, Bot) else bots
         if not isinstance(bots, (list, tuple)) or not all(isinstance(bot, Bot) for bot in bots):
             raise SettingsError(f"bots is a {type(bots).__name__}: it must be a Bot(…) or a list of them")
@@ -176,6 +170,19 @@ class _Errand:
             finally:
                 with contextlib.suppress(Exception):
                     await client.aclose()
+
+
+def _bot_of_environment() -> Bot:
+    """A mistake is raised from here, where no frame holds a secret."""
+    names = [(name, f"REVE_{name.upper()}") for name in ("webhook_url", "token", "chatbot_id")]
+    for name, variable in names:
+        if not os.environ.get(variable):
+            wrong(name, None, NEEDED[name], variable)
+    try:
+        return Bot(**{name: os.environ[variable] for name, variable in names})
+    except SettingsError as error:
+        complaint = str(error)
+    raise SettingsError(complaint)
 
 
 CURE = "pass the dict that handoff= was given, as it was"

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import httpx
 from faults import FaultServer, Line, Received, answer_bytes
-from workers import BOT, Site
+from workers import BOT, PATIENCE, Site
 
 PUSHES = 100
 AT_ONCE = 8
@@ -61,6 +61,14 @@ class Bot(FaultServer):
     def told(self) -> Counter[str]:
         """How often it was told in each chat."""
         return Counter(json.loads(received.body)["sessionId"] for received in list(self.received))
+
+    def wait_until_told(self, chats: int) -> float:
+        """Seconds until it is told in so many chats."""
+        began = time.monotonic()
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self.told()) >= chats, PATIENCE):
+                raise AssertionError(f"it was told in {len(self.told())} chats, not {chats}")
+        return time.monotonic() - began
 
     def close(self) -> None:
         self.go.set()
@@ -106,8 +114,15 @@ def _report(site: Site, client: httpx.Client, number: int) -> None:
         site.fail(f"chat {number} is not queued: {answer.text}")
 
 
-def end(site: Site, bot: Bot, number: signal.Signals = signal.SIGTERM, *, hung: bool = False) -> End:
-    """Send a signal and wait for the end. `hung`: the bot does not answer, not even now."""
+def end(
+    site: Site, bot: Bot, number: signal.Signals = signal.SIGTERM, *, hung: bool = False, busy: bool = False
+) -> End:
+    """Send a signal and wait for the end. `hung`: the bot does not answer, not even now. `busy`: a process is in a
+    request, which does not end."""
+    if busy:
+        site.late("/hold")
+    else:
+        site.wait_until_idle()
     before = len(bot.received)
     began = time.monotonic()
     site.send_signal(number)

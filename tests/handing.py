@@ -98,7 +98,8 @@ class Settling:
         handoff._threads.end()
         for thread in threading.enumerate():
             if thread.name == self._name:
-                thread.join(PATIENCE)
+                thread.join(PATIENCE / 2)
+                assert not thread.is_alive()
         self._renew()
 
 

@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bearer": {"bot", "threads"},
     "webhook": {"bot", "push", "settings"},
     "delivery": {"bearer", "gate", "mailbox", "push", "settings", "threads", "webhook"},
-    "sender": {"delivery", "gate", "mailbox", "messages", "outbox", "push", "settings", "webhook"},
+    "sender": {"delivery", "gate", "mailbox", "messages", "outbox", "push", "settings", "threads", "webhook"},
     "handoff": {"asking", "errors", "messages", "notes", "push", "recollection", "threads"},
     "worker": {"bearer", "bot", "errors", "gate", "push", "recollection", "settings", "threads", "webhook"},
     # The shells.

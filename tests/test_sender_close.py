@@ -204,8 +204,7 @@ def test_an_event_loop_goes_on_meanwhile(results: Results) -> None:
         async def main() -> None:
             sender.offer(push())
             closing = asyncio.ensure_future(sender.aclose())
-            while not server.received:
-                await asyncio.sleep(0)
+            await asyncio.to_thread(server.wait_for, 1)
             assert not closing.done()
             go.set()
             await closing
@@ -222,8 +221,7 @@ def test_an_event_loop_does_not_wait_for_a_hung_webhook() -> None:
 
         async def main() -> float:
             sender.offer(push())
-            while not server.received:
-                await asyncio.sleep(0)
+            await asyncio.to_thread(server.wait_for, 1)
             began = time.monotonic()
             await sender.aclose(0.2)
             return time.monotonic() - began
@@ -241,8 +239,7 @@ def test_an_event_loop_that_ends_before_its_sender() -> None:
 
         async def main() -> None:
             sender.offer(push())
-            while not server.received:
-                await asyncio.sleep(0)
+            await asyncio.to_thread(server.wait_for, 1)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.02):
                     await sender.aclose(PATIENCE)

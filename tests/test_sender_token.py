@@ -60,8 +60,8 @@ LINK = "bot b: the webhook link does not work (%s); its pushes wait, and it is p
 
 
 def test_a_token_that_rotates_costs_nothing(results: Results) -> None:
-    """When the token changes under 20 pushes in flight, its callable is asked once more, and each push is tried again at
-    once: 20 refusals, 20 deliveries, nothing lost, nothing in the log."""
+    """When the token changes under 20 pushes in flight, its callable is asked once more, and each push is tried again
+    at once: 20 refusals, 20 deliveries, nothing lost, nothing in the log."""
     tokens, door = Tokens("old", "new"), Door("new", together=20)
     with (
         FaultServer(default=door) as server,

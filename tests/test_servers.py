@@ -47,7 +47,7 @@ def bot() -> Iterator[Bot]:
         yield Bot(sandbox, url)
 
 
-@pytest.fixture(scope="module", params=["uvicorn", "gunicorn sync"])
+@pytest.fixture(scope="module", params=["uvicorn", "gunicorn --preload"])
 def four(request: pytest.FixtureRequest, bot: Bot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """An ASGI or a WSGI server with 4 processes."""
     with Site(request.param, PROCESSES, bot.environment, tmp_path_factory.mktemp("four")) as site:
@@ -240,7 +240,7 @@ def test_a_slow_response_of_an_older_chat_in_one_process(
 
 
 @pytest.mark.parametrize(
-    ("name", "workers"), [("uvicorn", 1), ("uvicorn", 4), ("gunicorn sync", 4), ("gunicorn gthread", 1)]
+    ("name", "workers"), [("uvicorn", 1), ("uvicorn", 4), ("gunicorn --preload", 4), ("gunicorn gthread", 1)]
 )
 def test_a_server_that_ends_delivers_what_waits(name: str, workers: int, bot: Bot, tmp_path: Path, chat: str) -> None:
     """On SIGTERM a server ends within 5 s, all its processes and without a traceback, and what waited in them

@@ -8,6 +8,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from delivering import listening
@@ -20,11 +21,18 @@ from reve_middleware.threads import DaemonThreads, NoThreadError, run_in
 def threads() -> Iterator[DaemonThreads]:
     threads = DaemonThreads("test-threads", 2)
     yield threads
-    threads.end()
+    end(threads)
 
 
 def running() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "test-threads"]
+
+
+def end(threads: DaemonThreads) -> None:
+    """The next test finds none of them."""
+    threads.end()
+    for thread in running():
+        thread.join(PATIENCE)
 
 
 def test_jobs_run_in_daemon_threads_of_that_name(threads: DaemonThreads) -> None:
@@ -56,6 +64,43 @@ def test_no_more_threads_than_said(threads: DaemonThreads) -> None:
         pass
     assert freed.get(timeout=PATIENCE) == 1
     assert len(running()) == 2
+
+
+def test_jobs_may_wait_for_a_thread() -> None:
+    """With queues=True a job waits where every thread is busy, and none is refused."""
+    threads = DaemonThreads("test-threads", 2, queues=True)
+    go = threading.Event()
+    ran: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def job(number: int) -> None:
+        go.wait(PATIENCE)
+        ran.put(number)
+
+    for number in range(10):
+        assert threads.submit(partial(job, number))
+    assert len(running()) == 2
+    go.set()
+    assert sorted(ran.get(timeout=PATIENCE) for _ in range(10)) == list(range(10))
+    end(threads)
+
+
+def test_where_one_thread_is_all_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the interpreter ends, when no thread can be started, the one that was prepared does all jobs that may
+    wait; without one they are refused."""
+    prepared, empty = (DaemonThreads("test-threads", 4, queues=True) for _ in range(2))
+    prepared.prepare()
+    ran: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with monkeypatch.context() as ending:
+        ending.setattr(threading.Thread, "start", start)
+        for number in range(10):
+            assert prepared.submit(partial(ran.put, number))
+        assert empty.submit(partial(ran.put, 0)) is False
+    assert [ran.get(timeout=PATIENCE) for _ in range(10)] == list(range(10))
+    end(prepared)
 
 
 def test_a_job_that_raises_costs_no_thread(threads: DaemonThreads) -> None:
@@ -174,34 +219,64 @@ def test_all_busy_is_an_error_of_its_own(threads: DaemonThreads) -> None:
     go.set()
 
 
+def both_are_free(threads: DaemonThreads) -> None:
+    """Wait until two jobs are done at the same time."""
+    barrier = threading.Barrier(3)
+    for _ in range(2):
+        while not threads.submit(lambda: barrier.wait(PATIENCE) and None):
+            pass
+    barrier.wait(PATIENCE)
+
+
 @pytest.mark.parametrize("close_the_loop", [True, False])
 def test_a_result_that_nobody_awaits_any_more(threads: DaemonThreads, close_the_loop: bool) -> None:
     """A result that comes after its time-out, or after its loop, is dropped without a word."""
-    go, done = threading.Event(), threading.Event()
-    late: list[int] = []
+    begun, go, late = (threading.Event() for _ in range(3))
 
     def slow() -> int:
+        begun.set()
         go.wait(PATIENCE)
-        late.append(1)
+        late.set()
         raise ValueError("late")
 
     async def ask() -> None:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await run_in(threads, slow)
+        asking = asyncio.ensure_future(run_in(threads, slow))
+        await asyncio.to_thread(begun.wait, PATIENCE)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
         if not close_the_loop:
             go.set()
-            while len(late) == 0 or not threads.submit(done.set):
-                await asyncio.sleep(0)
+            await asyncio.to_thread(late.wait, PATIENCE)
+            await asyncio.to_thread(both_are_free, threads)
+            await asyncio.sleep(0)
 
     with listening("asyncio") as log:
         asyncio.run(ask())
         go.set()
-        while not threads.submit(done.set):
-            pass
-        assert done.wait(PATIENCE)
+        both_are_free(threads)
         gc.collect()
     assert log.texts(logging.WARNING) == []
+
+
+def test_what_waits_and_is_not_awaited_any_more_is_not_begun() -> None:
+    """A function that waits for a thread longer than it is awaited is not called."""
+    threads = DaemonThreads("test-threads", 1, queues=True)
+    go, done = threading.Event(), threading.Event()
+    called: list[int] = []
+
+    async def ask() -> None:
+        threads.submit(lambda: go.wait(PATIENCE) and None)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await run_in(threads, called.append, 1)
+
+    asyncio.run(ask())
+    go.set()
+    threads.submit(done.set)
+    assert done.wait(PATIENCE)
+    assert called == []
+    end(threads)
 
 
 def test_debug_mode_shows_no_result(threads: DaemonThreads) -> None:

@@ -47,15 +47,12 @@ PROGRAMS = {
     "gunicorn gthread": "gunicorn sites:wsgi --bind fd://{fd} --workers {workers} --worker-class gthread --threads 9 "
     "--timeout 60 --graceful-timeout 3",
     "uwsgi": "uwsgi --module sites:wsgi --http-socket {path} --processes {workers} --master --need-app --die-on-term "
-    "--disable-logging",
+    "--disable-logging --stats {path}.stats",
     "waitress": "waitress --unix-socket {path} sites:wsgi",
 }
 PROGRAMS["uvicorn --lifespan off"] = PROGRAMS["uvicorn"] + " --lifespan off"
 PROGRAMS["gunicorn --preload"] = PROGRAMS["gunicorn sync"] + " --preload"
-PROGRAMS["uwsgi --enable-threads"] = PROGRAMS["uwsgi"] + " --enable-threads"
-PROGRAMS["uwsgi --py-call-uwsgi-fork-hooks"] = PROGRAMS["uwsgi --enable-threads"] + " --py-call-uwsgi-fork-hooks"
-PROGRAMS["uwsgi nomaster"] = PROGRAMS["uwsgi --enable-threads"].replace(" --master","").replace("--processes {workers}","")
-PROGRAMS["uwsgi reload"] = PROGRAMS["uwsgi --enable-threads"].replace(" --die-on-term","")
+PROGRAMS["uwsgi --enable-threads"] = PROGRAMS["uwsgi"] + " --enable-threads --py-call-uwsgi-fork-hooks"
 """The name of a server, and how it is started; its first word is the package."""
 
 
@@ -274,6 +271,16 @@ class Site:
     def _listens(self) -> bool:
         with socket.socket(socket.AF_UNIX) as sock:
             return sock.connect_ex(self._path or "") == 0
+
+    def wait_until_idle(self) -> None:
+        """uWSGI says when no process is in a request any more; one that is has already answered it."""
+        if self.name.startswith("uwsgi") and not self.wait_until(self._is_idle):
+            self.fail(f"it was not idle within {PATIENCE:g} s")
+
+    def _is_idle(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as sock, sock.makefile("rb") as stats:
+            sock.connect(f"{self._path}.stats")
+            return all(worker["status"] == "idle" for worker in json.load(stats)["workers"])
 
     def wait_until(self, holds: Callable[[], bool]) -> bool:
         """Asked with each line of output, and every now and then; False where it does not come true."""
