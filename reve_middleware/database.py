@@ -41,6 +41,7 @@ SCHEMA = (
         started REAL NOT NULL DEFAULT 0, claimed INTEGER, lease INTEGER, lease_until REAL NOT NULL DEFAULT 0
         ) WITHOUT ROWID""",
     "CREATE INDEX chat_seen ON chat (seen)",
+    "CREATE INDEX chat_lease ON chat (lease_until) WHERE lease_until > 0",
     # lease_until: until when the chat is somebody's; held_until: until when this very row is.
     """CREATE VIEW letter AS SELECT generation, bot, session, endpoint, body, visitor, push.transition, captured,
         push.at, offered, due, attempts, size, chat, lease_until,

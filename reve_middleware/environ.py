@@ -33,7 +33,7 @@ def request_of(environ: Environ) -> Request:
 def scope_of(environ: Environ) -> dict[str, Any]:
     """A scope for Starlette's request, made from an environ; the environ itself is in it."""
     request = request_of(environ)
-    port = environ.get("SERVER_PORT", "")
+    port = str(environ.get("SERVER_PORT", ""))  # Starlette's WSGIMiddleware puts a number there
     return {
         "type": "http",
         "http_version": environ.get("SERVER_PROTOCOL", "HTTP/1.1").partition("/")[2] or "1.1",

@@ -122,15 +122,16 @@ class HandOff:
         return answer
 
     async def _hand_on_async(self, push: Push) -> Offered:
-        """Call the callable, and wait so long for it. A thread settles its push itself, whoever waits."""
+        """Call the callable, and wait so long for it. A thread that has begun settles its push, whoever waits."""
         limit = asyncio.timeout(HAND_OFF_SECONDS)
+        claim = threading.Lock()  # taken once: by the thread that begins, or by us who wait no longer for it to begin
         try:
             async with limit:
                 if self._is_async:
                     await self._hand_off(as_task(push))
                 else:
-                    loop = asyncio.get_running_loop()
-                    answer: Offered = await run_in(_threads, copy_context().run, self._hand_on, push, loop)
+                    begin = self._hand_on_if_wanted, push, asyncio.get_running_loop(), claim
+                    answer: Offered = await run_in(_threads, copy_context().run, *begin)
                     return answer
         except NoThreadError:
             self._strike()
@@ -139,7 +140,7 @@ class HandOff:
             if not limit.expired():
                 return self._settle(push, where(error))
             self._strike()
-            if self._is_async:
+            if claim.acquire(blocking=False):
                 return self._settle(push, TIMED_OUT, late=True)
             self._notes.say("handoff", TIMED_OUT)
             return Offered("busy", push.at)
@@ -147,10 +148,14 @@ class HandOff:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and not task.cancelling():
                 return self._settle(push, where(error))  # of something that the callable waited for
-            if self._is_async:
+            if claim.acquire(blocking=False):
                 self._release(push)
             raise
         return self._settle(push, None)
+
+    def _hand_on_if_wanted(self, push: Push, loop: asyncio.AbstractEventLoop, claim: threading.Lock) -> Offered | None:
+        """In a thread of ours, which may have come too late."""
+        return self._hand_on(push, loop) if claim.acquire(blocking=False) else None
 
     def _hand_on(self, push: Push, loop: asyncio.AbstractEventLoop | None) -> Offered:
         """Call the callable in place: with a `loop` in a thread of ours, for somebody who waits in that loop, and

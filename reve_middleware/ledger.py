@@ -191,8 +191,9 @@ class Entries:
 
     def sizes(self, now: float) -> tuple[int, int]:
         """How many wait, and how many are in flight."""
-        number, in_flight = self._run("SELECT count(*), total(held_until > ?) FROM letter", now).fetchone()
-        return number - int(in_flight), int(in_flight)
+        (waiting,) = self._run("SELECT count(*) FROM letter WHERE held_until <= ?", now).fetchone()
+        (in_flight,) = self._run("SELECT count(*) FROM chat WHERE lease_until > 0 AND lease_until > ?", now).fetchone()
+        return waiting, in_flight
 
     # What the memory held meanwhile ------------------------------------------------------------
 

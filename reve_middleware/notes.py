@@ -5,6 +5,7 @@ Records carry a reason code in `record.reve`. Never a value of a profile, a clie
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os.path
 import threading
@@ -84,7 +85,8 @@ class Notes:
             if len(self._said) > 1000:
                 self._said.clear()
             self._said[key] = now
-        log.log(level, text, *((detail,) if "%s" in text else ()), extra={"reve": code})
+        with contextlib.suppress(Exception):  # a site's filter or handler that fails must not reach its visitors
+            log.log(level, text, *((detail,) if "%s" in text else ()), extra={"reve": code})
 
     def fault(self, error: BaseException) -> None:
         """An exception of our own making."""

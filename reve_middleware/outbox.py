@@ -26,8 +26,8 @@ from .writer import Job, Work, Writer
 
 LOOK_SECONDS = 1.0
 """How often a worker looks what others have stored, or left behind, and whether the file can be used again."""
-SLOW_SECONDS = 0.05
-"""After a claim that took so long the sender does something else first: leases are running."""
+STALE_SECONDS = 1.0
+"""A sender that has claimed for so long is to begin with what it has: leases are running."""
 
 
 class Outbox:
@@ -56,7 +56,6 @@ class Outbox:
         self._dropped: Counter[str] = Counter()
         self._in_flight: dict[Key, float] = {}
         """The chats whose letters this process has claimed, from the file or from the memory, and until when."""
-        self._slow = False
         self._mending = False
         self._mend_at = 0.0
 
@@ -129,18 +128,13 @@ class Outbox:
         return letter
 
     def _claim_from_file(self, now: float, may_try: Callable[[str], bool]) -> Letter | None:
-        if self._slow:
-            self._slow = False
+        if self._clock() - now > STALE_SECONDS:
             return None
         bots = [bot for bot in self._bots if may_try(bot)]
-        began = time.monotonic()
-
-        def work(entries: Entries) -> Letter | None:
-            waited = time.monotonic() - began
-            return entries.claim(bots, now, now + waited + self._lease, self._wall())
-
-        letter: Letter | None = self._writer.answer(self._writer.submit(work, _nothing), None)
-        self._slow = time.monotonic() - began > SLOW_SECONDS
+        job = self._writer.submit(
+            lambda entries: entries.claim(bots, now, self._clock() + self._lease, self._wall()), _nothing
+        )
+        letter: Letter | None = self._writer.answer(job, None)
         if letter is not None:  # the bots take turns
             self._bots.remove(letter.push.chatbot_id)
             self._bots.append(letter.push.chatbot_id)

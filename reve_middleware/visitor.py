@@ -17,8 +17,9 @@ class Tagger(Protocol):
     def tag(self, mount: str, nonce: str | None = None) -> str: ...
 
 
-KEY: Final = "reve_middleware"
-"""Where the holder stands in an ASGI scope or a WSGI environ; its presence makes an inner layer stand down."""
+KEY: Final = "reve_middleware.visit"
+"""Where the holder stands in an ASGI scope or a WSGI environ; its presence makes an inner layer stand down. With a
+dot: an environ's keys without one are CGI variables, and those are text (PEP 3333; `wsgiref.validate` asks)."""
 
 UNSAID: Final = object()
 """`identify()` was not called."""

@@ -10,6 +10,7 @@ The sender has a thread and an event loop of its own; with an outbox, that threa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -104,12 +105,15 @@ async def main(apps: list[ReveMiddleware]) -> dict[str, Any]:
         delivered += stats["delivered"]
     seen = list(calls)
     calls.clear()
-    try:
+    with contextlib.suppress(guard.BlockingError):
         await request(page, "GET", "/blocks", {})
-    except guard.BlockingError:
-        pass
     assert calls == ["os.stat"], "the guard is on its post"
-    return {"requests": len(statuses), "statuses": sorted(set(statuses)), "delivered": delivered, "blocking": sorted(set(seen))}
+    return {
+        "requests": len(statuses),
+        "statuses": sorted(set(statuses)),
+        "delivered": delivered,
+        "blocking": sorted(set(seen)),
+    }
 
 
 if __name__ == "__main__":

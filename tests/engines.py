@@ -33,7 +33,7 @@ CANARIES = {"token": "canary-token-4711", "path": "canary-path-4711", "secret_ke
 def need(*packages: str) -> None:
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            missing(f"{package}: pip install --group queues")
+            missing(f"{package}: pip install {package}")
 
 
 class Process:

@@ -64,9 +64,9 @@ class Story:
         return sum(b < a for edits in self.heard(webhook).values() for a, b in itertools.pairwise(edits))
 
 
-def outage(chats: int = 2000, seconds: float = 600.0) -> list[Row]:
+def outage(chats: int = 2000, seconds: float = 600.0, seed: int = 1) -> list[Row]:
     """Down for a while: at first nobody listens, then 503; and everybody's profile is edited meanwhile."""
-    with Simulation() as world:
+    with Simulation(seed) as world:
         webhook = Webhook(world, lambda _: 204 if world.now >= seconds else 503, 0.2, listens=False)
         story = Story(world, chats, seconds, 4)
         world.at(seconds / 2, webhook.listen)
@@ -81,8 +81,8 @@ def outage(chats: int = 2000, seconds: float = 600.0) -> list[Row]:
         Row(
             fault,
             "every session younger than the limit gets its newest profile",
-            f"{chats - len(missing)} got it, {len(too_old)} were given up as too old, {len(missing) - len(too_old)} lost",
-            len(missing) == len(too_old) == stats["dropped"].get("expired", 0) and stats["waiting"] == 0,
+            f"{chats - len(missing)} got it, {len(too_old)} given up as too old, {len(missing) - len(too_old)} lost",
+            len(missing) == len(too_old) and stats["waiting"] == stats["in_flight"] == 0,
         ),
         Row(fault, "0 older after newer", f"{late}", late == 0),
         Row(
@@ -178,21 +178,27 @@ WRONG_TOKENS: dict[str, Callable[[], object]] = {
 
 
 def wrong_token(minutes: float = 10.0) -> list[Row]:
-    """Wrong for ten minutes, with a push every 3 s; then the webhook takes it."""
+    """Wrong for ten minutes, with a push every 3 s; then the webhook takes it. The same with all of them at once is
+    measured, and no figure: what is in flight when a token turns out to be wrong comes on top."""
     rows = []
+    pushes = int(20 * minutes)
     for kind, make in WRONG_TOKENS.items():
-        with Simulation() as world:
-            webhook = Webhook(world, lambda _: 204 if world.now > 60 * minutes else 401, 0.05)
-            offers = [(3.0 * number, push(f"s{number}")) for number in range(int(20 * minutes))]
-            stats = world.run(settings(webhook.url, token=make()), offers).stats()
-        refused = sum(request.status == 401 for request in webhook.requests)
+        refused, dropped, delivered = [], 0, []
+        for every in (3.0, 0.0):
+            with Simulation() as world:
+                webhook = Webhook(world, lambda _: 204 if world.now > 60 * minutes else 401, 0.05)
+                offers = [(every * number, push(f"s{number}")) for number in range(pushes)]
+                stats = world.run(settings(webhook.url, token=make()), offers).stats()
+            refused.append(sum(request.status == 401 for request in webhook.requests))
+            dropped += sum(stats["dropped"].values())
+            delivered.append(stats["delivered"])
         rows.append(
             Row(
                 f"wrong token for {minutes:g} min (clock passed in): {kind}",
                 "at most 13 requests, nothing dropped",
-                f"{refused} requests, {sum(stats['dropped'].values())} dropped, "
-                f"{stats['delivered']} of {len(offers)} delivered afterwards",
-                refused <= 13 and not stats["dropped"] and stats["delivered"] == len(offers),
+                f"{refused[0]} requests ({refused[1]} where {pushes} were queued at once), "
+                f"{dropped} dropped, {min(delivered)} of {pushes} delivered afterwards",
+                refused[0] <= 13 and not dropped and delivered == [pushes, pushes],
             )
         )
     return rows

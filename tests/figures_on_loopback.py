@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 from delivering import Clock, Results, bot, push, sending, settings
@@ -235,7 +234,7 @@ def offers(count: int = 20_000, limit: float = 100e-6) -> list[Row]:
     ]
 
 
-def connections(at_once: int = 50, requests: int = 2000) -> list[Row]:
+def connections(at_once: int = 50, requests: int = 500) -> list[Row]:
     """So many at once with a client each, as the sender has, and over one shared client; both against one at a time."""
 
     async def speed(clients: list[httpx.AsyncClient], url: str, count: int) -> float:
@@ -257,9 +256,9 @@ def connections(at_once: int = 50, requests: int = 2000) -> list[Row]:
         async with httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=at_once)) as shared:
             await speed(slots, url, at_once)  # these connect, and do not count
             await speed([shared] * at_once, url, at_once)
-            single = await speed(slots[:1], url, requests // 4)
+            single = await speed(slots[:1], url, requests // 2)
             own = await speed(slots, url, requests)
-            one = await speed([shared] * at_once, url, requests)
+            one = await speed([shared] * at_once, url, requests // 2)
         for client in slots:
             await client.aclose()
         return single, own, one

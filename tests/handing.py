@@ -92,7 +92,9 @@ class Settling:
 
     def _renew(self) -> None:
         self._name = f"settling {next(_numbers)}"
-        self._monkeypatch.setattr(handoff, "_threads", DaemonThreads(self._name, 8))
+        threads = DaemonThreads(self._name, 8)
+        threads.prepare()
+        self._monkeypatch.setattr(handoff, "_threads", threads)
 
     def __call__(self) -> None:
         handoff._threads.end()

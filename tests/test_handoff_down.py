@@ -1,16 +1,17 @@
 """`handoff=` while the task queue's broker is down or hangs (contract §7)."""
 
 import asyncio
-import functools
 import re
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from delivering import Log, listening, push
-from drive import ShellKind, side_by_side
+from drive import ShellKind
+from fakes import PATIENCE
 from handing import AGAIN, FORMS, Never, Queue, Settling, Stuck, hand_off_to, logged_in, offered
 
 from reve_middleware import handoff
@@ -34,6 +35,12 @@ def log() -> Iterator[Log]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for long."""
     monkeypatch.setattr(handoff, "HAND_OFF_SECONDS", 0.05)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for long, but until a thread has begun."""
+    monkeypatch.setattr(handoff, "HAND_OFF_SECONDS", 0.4)
 
 
 @pytest.fixture
@@ -66,7 +73,7 @@ def test_a_broker_that_is_down(protocol: str, form: str, queue: Queue, log: Log)
     assert (len(queue.tasks), len(visitor.jar)) == (1, len(jar) + 1)
 
 
-def test_what_hangs_under_asgi(quick: None, until_settled: Settling, log: Log) -> None:
+def test_what_hangs_under_asgi(patient: None, until_settled: Settling, log: Log) -> None:
     """Whoever waits for a plain callable that hangs is answered "busy" after 2 s; when it comes to an end all the same,
     the push counts as handed on, and is not handed on twice."""
     broker, one = Stuck(), push("s")
@@ -81,7 +88,7 @@ def test_what_hangs_under_asgi(quick: None, until_settled: Settling, log: Log) -
     assert hand_off.stats() == {"offered": 0, "busy": 2, "in_hand": 0}
 
 
-def test_what_hangs_and_fails_at_last(quick: None, until_settled: Settling, log: Log) -> None:
+def test_what_hangs_and_fails_at_last(patient: None, until_settled: Settling, log: Log) -> None:
     """A plain callable that hangs and then fails has handed nothing on, and took too long just once: the next response
     offers the push again."""
     broker, one = Stuck(), push("s")
@@ -169,15 +176,56 @@ def test_a_slow_broker_under_wsgi(monkeypatch: pytest.MonkeyPatch, log: Log) -> 
     assert SUSPENDED in log.texts()
 
 
-def test_every_thread_hangs(quick: None, until_settled: Settling, log: Log) -> None:
+def test_every_thread_hangs(until_settled: Settling, log: Log) -> None:
     """Where all eight threads hang in the task queue, the next push is busy at once."""
-    broker = Stuck()
-    hand_offs = [hand_off_to(broker) for _ in range(9)]  # three time-outs and a rest, each
-    answers = side_by_side([functools.partial(offered, hand_off, push()) for hand_off in hand_offs[:8]])
-    assert answers == ["busy"] * 8
-    assert offered(hand_offs[8], push()) == "busy"
-    assert log.texts()[-1] == f"handoff= failed with no free thread (8 wait for it); {AGAIN}"
-    assert hand_offs[8].stats() == {"offered": 0, "busy": 1, "in_hand": 0}
+    broker, hand_off = Stuck(), hand_off_to(print)
+    for _ in range(8):
+        assert handoff._threads.submit(lambda: broker({"session_id": "s"}))
+    assert offered(hand_off, push()) == "busy"
+    assert log.texts() == [f"handoff= failed with no free thread (8 wait for it); {AGAIN}"]
+    assert hand_off.stats() == {"offered": 0, "busy": 1, "in_hand": 0}
     broker.free.set()
     until_settled()
-    assert [hand_off.stats()["in_hand"] for hand_off in hand_offs] == [0] * 9
+
+
+class LateThreads:
+    """Threads that begin when they are told to."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Callable[[], None]] = []
+
+    def submit(self, job: Callable[[], None]) -> bool:
+        self.jobs.append(job)
+        return True
+
+
+def test_a_thread_that_begins_too_late(quick: None, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push whose thread had not begun when its time was over is not handed on late, and its chat is free."""
+    late, one = LateThreads(), push("s")
+    hand_off = hand_off_to(queue.put)
+    with monkeypatch.context() as patch:
+        patch.setattr(handoff, "_threads", late)
+        assert offered(hand_off, one) == "busy"
+    late.jobs[0]()
+    assert (queue.tasks, hand_off.stats()["in_hand"]) == ([], 0)
+    assert offered(hand_off, one) == "queued"
+    assert len(queue.tasks) == 1
+
+
+def test_a_thread_that_begins_at_that_moment(quick: None, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a thread begins just when the time is over, either it hands the push on or the next response does."""
+    over = threading.Event()
+
+    def slow(function: Callable[..., Any], *arguments: Any) -> Any:
+        assert over.wait(PATIENCE)
+        return function(*arguments)
+
+    one, settle = push("s"), Settling(monkeypatch)
+    hand_off = hand_off_to(queue.put)
+    with monkeypatch.context() as patch:
+        patch.setattr(handoff, "copy_context", lambda: SimpleNamespace(run=slow))
+        assert offered(hand_off, one) == "busy"
+    over.set()
+    settle()
+    assert queue.tasks == []
+    assert offered(hand_off, one) == "queued"

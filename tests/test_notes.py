@@ -241,3 +241,20 @@ def test_the_line_is_the_innermost() -> None:
         inner()
     line = inner.__code__.co_firstlineno + 1
     assert where(caught.value) == f"ValueError at test_notes.py:{line}"
+
+
+def test_a_log_that_fails_stops_nobody(log: list[logging.LogRecord]) -> None:
+    """A site's filter or handler that raises does not reach the visitor whose response is noted."""
+
+    class Failing(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            raise RuntimeError("the site's own fault")
+
+    failing = Failing()
+    notes.log.addFilter(failing)
+    try:
+        Notes().say("no_head")
+        Notes().fault(KeyError("canary"))
+    finally:
+        notes.log.removeFilter(failing)
+    assert log == []

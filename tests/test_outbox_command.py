@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 def filled(path: Path) -> Path:
     """One that is due, one that failed three times, one in the hands of a worker that died, one of another bot."""
     now, wall = time.monotonic(), time.time()
-    box = Outbox(str(path), ["b", "a-longer-name"], wall=lambda: wall - 90.0)
+    box = Outbox(str(path), ["b", "a-longer-name"], clock=lambda: now, wall=lambda: wall - 90.0)
     for number, body in enumerate((PERSONAL, b"{}")):
         box.offer(push(f"{SESSION}-{number}", body, visitor="visitor-canary", transition=f"canary-{number}"), now)
         letter = box.claim(now, always)

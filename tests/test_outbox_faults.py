@@ -245,7 +245,6 @@ def test_after_a_failure_nobody_waits_for_the_disk(machine: Machine, monkeypatch
 def test_a_disk_that_does_not_answer(machine: Machine, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """A response waits three seconds for the disk at most; then the memory takes its push."""
     assert writer.STORE_SECONDS == 3.0
-    monkeypatch.setattr(writer, "STORE_SECONDS", 0.02)
     box = machine.worker()
     go, stuck = threading.Event(), threading.Event()
 
@@ -255,9 +254,11 @@ def test_a_disk_that_does_not_answer(machine: Machine, log: Log, monkeypatch: py
 
     job = box._writer.submit(hang, lambda: None)
     stuck.wait(20.0)
-    assert box.offer(push("s", b"1"), machine.now).status == "queued"
-    assert (box.at_risk(), log.texts()) == (1, [UNUSABLE % "it does not answer"])
-    assert box._writer.answer(job, "unknown") == "unknown"
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "STORE_SECONDS", 0.02)
+        assert box.offer(push("s", b"1"), machine.now).status == "queued"
+        assert (box.at_risk(), log.texts()) == (1, [UNUSABLE % "it does not answer"])
+        assert box._writer.answer(job, "unknown") == "unknown"
     assert box.offer(push("t", b"2"), machine.now).status == "queued"
     go.set()
     mended(machine, box)
@@ -267,17 +268,20 @@ def test_a_disk_that_does_not_answer(machine: Machine, log: Log, monkeypatch: py
 
 def test_a_push_of_which_nobody_knows_is_not_marked(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A push that is being written when the time is up counts as not taken: it is offered again, and sent once."""
-    monkeypatch.setattr(writer, "STORE_SECONDS", 0.02)
     box = machine.worker()
-    go, offer = threading.Event(), Entries.offer
+    go, begun, offer = threading.Event(), threading.Event(), Entries.offer
 
     def slow(entries: Entries, *arguments: Any) -> Offered:
+        begun.set()
         go.wait(20.0)
         return offer(entries, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(Entries, "offer", slow)
-        assert box.offer(push("s", b"1", transition="t", at=1), machine.now) == ("busy", 1)
+        job = box._offer(push("s", b"1", transition="t", at=1), machine.now, 0.0)
+        begun.wait(20.0)
+        patch.setattr(writer, "STORE_SECONDS", 0.02)
+        assert box._writer.answer(job, Offered("busy", 1)) == ("busy", 1)
     go.set()
     mended(machine, box)
     assert box.offer(push("s", b"1", transition="t", at=2), machine.now) == ("current", 1)

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from delivering import Clock, Results, books_balance, bot, listening, push, sending, settings
@@ -150,6 +151,28 @@ def test_a_fault_of_ours_loses_nothing(results: Results) -> None:
         assert sender.stats()["in_flight"] == 0
         assert sender.gates["b"]._in_flight == 0
         assert books_balance(sender.stats())
+
+
+def test_a_fault_of_ours_right_after_a_claim_loses_nothing(server: FaultServer, results: Results) -> None:
+    """When the thread fails before an attempt has begun, its push is not stuck: it is delivered by the next thread."""
+    with sending(settings(server.url, on_result=results)) as sender, listening() as log:
+        claim, claims = sender.mailbox.claim, []
+
+        def fail(*args: Any, **keywords: Any) -> Any:
+            claims.append(1)
+            if len(claims) == 2:
+                raise ZeroDivisionError
+            return claim(*args, **keywords)
+
+        sender.mailbox.claim = fail  # type: ignore[method-assign]
+        sender.offer(push("s1", b"1"))
+        log.wait_for("sender_failed")
+        run = sender._run
+        assert run is not None
+        assert run.ended.wait(PATIENCE)
+        assert sender.stats()["in_flight"] == sender.gates["b"]._in_flight == 0
+        sender.offer(push("s2", b"2"))
+        assert {result.outcome for result in results.wait_for(2)} == {"delivered"}
 
 
 @pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), OSError(24, "Too many open files")])

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import pytest
 from delivering import listening, push, sending, settings
 from ends import AT_ONCE, PUSHES, Bot, End, end, queue
-from workers import Site, check_installed
+from programs import check_installed
+from workers import Site
 
 from reve_middleware import ReveWSGIMiddleware
 from reve_middleware import sender as module

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workers import BOT, Site, Visitor, check_installed, names_set, visit
+from programs import check_installed
+from workers import BOT, Site, Visitor, names_set, visit
 
 from reve_middleware.sandbox import Sandbox
 from reve_middleware.sandbox.serving import serve_asgi

@@ -4,6 +4,7 @@ import io
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
+from wsgiref.validate import validator
 
 import pytest
 from drive import HOST, PAGE, Call, Server, ShellKind, call_wsgi, environ_of
@@ -290,6 +291,11 @@ def test_a_header_that_no_protocol_carries_is_passed_on(wsgi: ShellKind, caplog:
     assert (reply.body, reply.headers) == (PAGE, [("content-type", "text/html"), ("x-price", "5 €")])
     (record,) = caplog.records
     assert record.getMessage().startswith("a fault of reve-middleware (UnicodeEncodeError at wsgi.py:")
+
+
+def test_the_application_finds_a_valid_environ(wsgi: ShellKind) -> None:
+    """What we put into the environ leaves it valid for the application (PEP 3333)."""
+    assert call_wsgi(wsgi.wrap(validator(saying(HTML, [PAGE]))), Call()).body == REWRITTEN
 
 
 def test_an_environ_of_bare_necessities(wsgi: ShellKind) -> None:

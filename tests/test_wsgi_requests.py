@@ -269,4 +269,8 @@ def test_no_server_key_is_needed(wsgi: ShellKind) -> None:
     seen.clear()
     list(visitor.middleware(environ, lambda status, headers: None))
     assert seen == [(None, (HOST, None))]
+    environ = environ_of(call) | {"SERVER_PORT": 8000}  # as Starlette's WSGIMiddleware says it
+    seen.clear()
+    list(visitor.middleware(environ, lambda status, headers: None))
+    assert [server for _, server in seen] == [(HOST, 8000)]
     assert call_wsgi(visitor.middleware, call).status == 200

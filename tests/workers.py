@@ -10,13 +10,11 @@ Nothing sleeps: requests that wait are let go by hanging up on them, and a serve
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -27,6 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import httpx
+import programs
 import pytest
 
 PATIENCE = 20.0
@@ -35,39 +34,6 @@ STOP_SECONDS = 5.0
 """Seconds in which a server must have ended after SIGTERM."""
 HERE = Path(__file__).resolve().parent
 BOT = "shop-bot"
-
-PROGRAMS = {
-    "uvicorn": "uvicorn sites:asgi --fd {fd} --workers {workers} --no-access-log --no-use-colors "
-    "--timeout-graceful-shutdown 3",
-    "hypercorn": "hypercorn sites:asgi --bind fd://{fd} --workers {workers}",
-    "granian asgi": "granian sites:asgi --interface asgi --uds {path} --workers {workers}",
-    "granian asginl": "granian sites:asgi --interface asginl --uds {path} --workers {workers}",
-    "granian wsgi": "granian sites:wsgi --interface wsgi --uds {path} --workers {workers}",
-    "gunicorn sync": "gunicorn sites:wsgi --bind fd://{fd} --workers {workers} --timeout 60 --graceful-timeout 3",
-    "gunicorn gthread": "gunicorn sites:wsgi --bind fd://{fd} --workers {workers} --worker-class gthread --threads 9 "
-    "--timeout 60 --graceful-timeout 3",
-    "uwsgi": "uwsgi --module sites:wsgi --http-socket {path} --processes {workers} --master --need-app --die-on-term "
-    "--disable-logging --stats {path}.stats",
-    "waitress": "waitress --unix-socket {path} sites:wsgi",
-}
-PROGRAMS["uvicorn --lifespan off"] = PROGRAMS["uvicorn"] + " --lifespan off"
-PROGRAMS["gunicorn --preload"] = PROGRAMS["gunicorn sync"] + " --preload"
-PROGRAMS["uwsgi --enable-threads"] = PROGRAMS["uwsgi"] + " --enable-threads --py-call-uwsgi-fork-hooks"
-"""The name of a server, and how it is started; its first word is the package."""
-
-
-def check_installed(program: str) -> None:
-    """Fail in one plain sentence where a server program is missing."""
-    package = {"uwsgi": "pyuwsgi"}.get(program, program)
-    if importlib.util.find_spec(package) is None:
-        pytest.fail(f"{program} is missing, and these tests run it: pip install {package}", pytrace=False)
-
-
-def _command(options: str) -> list[str]:
-    program, *rest = options.split()
-    if program == "uwsgi":  # a program, no module
-        return [str(Path(sys.executable).with_name(program)), *rest]
-    return [sys.executable, "-m", program, *rest]
 
 
 class Late:
@@ -109,7 +75,7 @@ class Site:
     """tests/sites.py on a server; ends with the `with` block, within 5 s and without a traceback."""
 
     def __init__(self, name: str, workers: int, environment: dict[str, str], directory: Path) -> None:
-        check_installed(name.partition(" ")[0])
+        programs.check_installed(name.partition(" ")[0])
         self.name = name
         self.workers = workers
         self._lines: list[str] = []
@@ -120,13 +86,13 @@ class Site:
         # gunicorn puts a socket for its control program under XDG_RUNTIME_DIR
         extra = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "XDG_RUNTIME_DIR": str(directory), **environment}
         self._folder = tempfile.TemporaryDirectory(prefix="site-")  # the path of a socket is short
-        self._path = f"{self._folder.name}/socket" if "{path}" in PROGRAMS[name] else None
+        self._path = f"{self._folder.name}/socket" if "{path}" in programs.PROGRAMS[name] else None
         with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:  # whoever comes early waits in it
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            options = PROGRAMS[name].format(fd=listener.fileno(), path=self._path, workers=workers)
+            command = programs.command(name, fd=listener.fileno(), path=self._path, workers=workers)
             self._process = subprocess.Popen(
-                _command(options),
+                command,
                 env={**os.environ, **extra},
                 cwd=directory,
                 pass_fds=[listener.fileno()],
@@ -242,7 +208,7 @@ class Site:
         self._is_over = True
         if status not in (0, -number):
             self.fail(f"it ended with status {status}")
-        if "Traceback" in self.output:
+        if "Traceback" in self.output and number != signal.SIGQUIT:  # gunicorn breaks a request off with one
             self.fail("it printed a traceback")
 
     # Its output ----------------------------------------------------------------------------------
