@@ -69,7 +69,7 @@ class ReveMiddleware(Shell):
             if answer is not None:
                 return await _send(answer, send)
 
-        visit = scope[KEY] = Visit(self._core, mount, path)
+        visit = scope[KEY] = Visit(self._core, mount, path, now_in_microseconds())
         response: _Response | None = None
 
         def outgoing(message: Message) -> Awaitable[None]:

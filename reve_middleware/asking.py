@@ -26,7 +26,7 @@ TIME_OUTS_IN_A_ROW = 3
 SUSPENDED_SECONDS = 30.0
 MOST_THREADS = 8
 
-_threads = DaemonThreads("reve-middleware-ask", MOST_THREADS)
+_threads = DaemonThreads("reve-middleware-ask", MOST_THREADS, queues=True)
 
 
 class _Question:
@@ -96,7 +96,7 @@ class Callables:
                 raise
             complain, what = question.raised, where(error)  # something that the callable waited for was cancelled
         except NoThreadError:
-            complain, what = question.timed_out, "was not asked: every thread for it is busy"
+            complain, what = question.timed_out, "was not asked: no thread can be started"
         except Exception as error:
             if limit is not None and limit.expired():
                 complain, what = question.timed_out, f"took more than {ASK_SECONDS:g} s"

@@ -54,7 +54,9 @@ def refusal_of_head(request: Request, settings: Settings) -> Refusal | None:
     if request.method not in ("POST", "DELETE"):
         return Refusal("method")
     if not is_same_origin(request, settings.allowed_origins):
-        return Refusal("cross_origin")
+        says_nothing = request.one(b"origin") in (None, b"null") and not request.values(b"sec-fetch-site")
+        plain = says_nothing and not settings.dev and came_over_plain_http(request)
+        return Refusal("plain_http" if plain else "cross_origin")
     if not settings.dev and came_over_plain_http(request):
         return Refusal("plain_http")
     if request.one(b"x-reve-bridge") != b"1":

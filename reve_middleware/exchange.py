@@ -95,7 +95,10 @@ class Core:
         if found is None:
             found = UNKNOWN if settings.consent is None else DECLINED
         if found.status == "declined":
-            return capture.answer("declined", [])
+            kept = settings.cookies.ids(request.values(b"cookie"), now)
+            if kept is not None:
+                yield Discard(kept.key)
+            return capture.answer("declined", [] if kept is None else settings.cookies.drop())
         if found.status == "signed_out":
             return capture.answer("anonymous", [])
         cookies = [settings.cookies.write_ids(ids)]

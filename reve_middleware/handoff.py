@@ -89,6 +89,10 @@ class HandOff:
         """Never: a push that could not be handed on has left no mark, and the queue keeps the others."""
         return False
 
+    def last_at(self, key: Key) -> int:
+        """When this process last handed something on for the chat (microseconds); 0: not lately."""
+        return self._known.last_at(key, time.monotonic())
+
     def stats(self) -> dict[str, Any]:
         """Counts since the process started; what became of a push, the task queue knows."""
         self._same_process()

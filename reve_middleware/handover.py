@@ -49,6 +49,7 @@ class _Case(NamedTuple):
     ids: Ids
     mark: Mark | None
     now: int
+    began: int
     capture: bool
 
 
@@ -67,7 +68,7 @@ def hand_over(
     who = yield from _who(settings, visit)
     if isinstance(who, Verdict):
         return who
-    case = _Case(settings, memory, ids, mark, now, capture)
+    case = _Case(settings, memory, ids, mark, now, visit.began, capture)
     profile = visit.profile
     if profile is UNSAID:
         known = _known_without_profile(case, *who)
@@ -109,7 +110,7 @@ def _known_without_profile(case: _Case, who: str | None, version: str | None) ->
         elif (
             version is not None
             and hasher.same(mark.version, "version", version)
-            and not case.memory.is_lost(case.ids.key)
+            and not case.memory.outdates(mark, case.ids.key)
         ):
             case.memory.quiet(case.ids.key)
             return Verdict("current", mark)
@@ -137,9 +138,9 @@ def _compare(case: _Case, profile: Any, who: str | None, version: str | None) ->
         who=hasher.digest("who", who),
         version=hasher.digest("version", version) if version is not None else "",
         profile=hasher.digest("profile", data),
-        at=case.now,
+        at=case.now if mark is None else max(case.now, mark.at + 1),
     )
-    if mark is not None and hasher.same(mark.profile, "profile", data) and not case.memory.is_lost(ids.key):
+    if mark is not None and hasher.same(mark.profile, "profile", data) and not case.memory.outdates(mark, ids.key):
         case.memory.quiet(ids.key)
         return Verdict("current", fresh._replace(at=mark.at))
     try:
@@ -156,10 +157,13 @@ def _compare(case: _Case, profile: Any, who: str | None, version: str | None) ->
             visitor=fresh.who,
             transition=f"{mark.at if mark else 0}.{fresh.who}.{fresh.profile}",
             captured=ids.captured,
-            at=case.now,
+            at=fresh.at,
+            began=case.began,
             urgent=case.capture,
         )
     )
+    if offered.status == "another":
+        return ANOTHER
     if offered.status not in ("queued", "current"):
         return Verdict(offered.status)
     if offered.status == "queued" and mark is not None:
@@ -227,10 +231,18 @@ class Memory:
     Every method is one or two dict operations, so threads may share it.
     """
 
-    def __init__(self, is_lost: Callable[[tuple[str, str]], bool]) -> None:
-        """`is_lost`: did the sender give up this chat's last push?"""
-        self.is_lost = is_lost
+    def __init__(
+        self, is_lost: Callable[[tuple[str, str]], bool], last_at: Callable[[tuple[str, str]], int] = lambda key: 0
+    ) -> None:
+        """`is_lost`: did the sender give up this chat's last push? `last_at`: when was something last handed
+        over for it (microseconds since the epoch)?"""
+        self._is_lost = is_lost
+        self._last_at = last_at
         self._changes: OrderedDict[tuple[str, str], tuple[dict[str, int], dict[str, int]]] = OrderedDict()
+
+    def outdates(self, mark: Mark, key: tuple[str, str]) -> bool:
+        """Does the mark count for nothing: what it says was given up, or something was handed over since?"""
+        return self._is_lost(key) or self._last_at(key) > mark.at
 
     def quiet(self, key: tuple[str, str]) -> None:
         """A response of this chat had nothing new."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .mailbox import MOST_BYTES, MOST_CHATS, MOST_CHATS_OF_ONE_VISITOR, SPACING, Letter
 from .messages import Offered
 from .push import Push
-from .recollection import REMEMBER_SIGNED_OUT, Key
+from .recollection import REMEMBER_SIGNED_OUT, Key, judge
 
 if TYPE_CHECKING:
     from sqlite3 import Connection, Cursor
@@ -84,8 +84,9 @@ class Entries:
         chat = self._look_up(push.key)
         if chat.forbids(push):
             return Offered("signed_out", push.at)
-        if push.transition and chat.transition == push.transition:
-            return Offered("current", push.at if chat.at is None else chat.at)
+        known = None if chat.transition is None else judge(chat.transition, chat.at or push.at, push)
+        if known is not None:
+            return known
         if not self._make_room(push, chat, now):
             self.counts["busy"] += 1
             return Offered("busy", push.at)

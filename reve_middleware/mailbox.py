@@ -99,6 +99,10 @@ class Mailbox:
         """Was the last push of this chat given up, so that its mark counts for nothing?"""
         return self._known.is_lost(key)
 
+    def last_at(self, key: Key, now: float) -> int:
+        """When this process last handed something over for the chat (microseconds); 0: not lately."""
+        return self._known.last_at(key, now)
+
     def lose(self, key: Key, now: float) -> None:
         """The last push of this chat was given up elsewhere."""
         with self._lock:

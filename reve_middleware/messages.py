@@ -138,6 +138,7 @@ class Offered(NamedTuple):
     """What the mailbox made of a push."""
 
     status: str
-    """"queued", "current" (handed over already), "busy" (no room) or "signed_out"."""
+    """"queued", "current" (handed over already), "busy" (no room), "signed_out", "late" (its request began before
+    the last hand-over) or "another" (the last hand-over was for somebody else)."""
     at: int
     """The instant that stands in the mark, in microseconds."""

@@ -21,7 +21,7 @@ from .ledger import Entries
 from .mailbox import Letter, Mailbox
 from .messages import Offered
 from .push import Push
-from .recollection import Key
+from .recollection import REMEMBER_HANDED_OVER, Key, Recent
 from .writer import Job, Work, Writer
 
 LOOK_SECONDS = 1.0
@@ -58,6 +58,7 @@ class Outbox:
         """The chats whose letters this process has claimed, from the file or from the memory, and until when."""
         self._mending = False
         self._mend_at = 0.0
+        self._handed_over: Recent[int] = Recent(REMEMBER_HANDED_OVER)
 
     @property
     def counts(self) -> Counter[str]:
@@ -73,14 +74,13 @@ class Outbox:
 
     def offer(self, push: Push, now: float, held_before: float = 0.0) -> Offered:
         """Store a push if it is news and there is room; waits for the disk."""
-        offered: Offered = self._writer.answer(self._offer(push, now, held_before), Offered("busy", push.at))
-        return offered
+        job = self._offer(push, now, held_before)
+        return self._remember(push, self._writer.answer(job, Offered("busy", push.at)), now)
 
     async def offer_async(self, push: Push, now: float, held_before: float = 0.0) -> Offered:
         """The same for an event loop, which goes on meanwhile."""
         job = self._offer(push, now, held_before)
-        offered: Offered = await self._writer.answer_async(job, Offered("busy", push.at))
-        return offered
+        return self._remember(push, await self._writer.answer_async(job, Offered("busy", push.at)), now)
 
     def let_go(self, key: Key, instant: int, now: float) -> None:
         """Take out what waits for a chat, and take nothing more that was captured before `instant`."""
@@ -94,6 +94,16 @@ class Outbox:
         """Was the last push of this chat given up by this process?"""
         return self._memory.is_lost(key)
 
+    def last_at(self, key: Key, now: float) -> int:
+        """When this process last handed something over for the chat (microseconds); 0: not lately."""
+        return self._handed_over.get(key, now) or 0
+
+    def _remember(self, push: Push, offered: Offered, now: float) -> Offered:
+        if push.transition and offered.status in ("queued", "current"):
+            with self._lock:
+                self._handed_over.put(push.key, offered.at, now)
+        return offered
+
     def _offer(self, push: Push, now: float, held_before: float) -> Job:
         def into_memory() -> Offered:
             offered = self._memory.offer(push, now, held_before)
@@ -106,6 +116,8 @@ class Outbox:
 
     def _let_go(self, key: Key, instant: int, now: float) -> Job:
         self._memory.let_go(key, instant, now)
+        with self._lock:
+            self._handed_over.drop(key)
         return self._writer.tell(lambda entries: entries.let_go(key, instant, now))
 
     # What the sender calls ---------------------------------------------------------------------

@@ -31,14 +31,16 @@ class Push:
     visitor: str
     """A keyed hash: one visitor may fill only so many places."""
     transition: str
-    """The hash of the mark this starts from and of what it hands over: the same one twice is
-    two responses that ran side by side."""
+    """From when the mark is that this starts from, and the hashes of who and what it hands over, with dots between
+    them (recollection.judge reads it); empty: not a profile, but the word of a sign-out."""
     captured: int
     """When the browser reported the chat, microseconds since the epoch."""
     at: int
     """When this was handed over, microseconds since the epoch."""
     urgent: bool = False
     """Not held back by the spacing of pushes to one chat: a capture, a sign-out."""
+    began: int = 0
+    """When the request behind it came in, microseconds since the epoch."""
 
     @property
     def key(self) -> tuple[str, str]:

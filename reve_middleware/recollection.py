@@ -47,6 +47,27 @@ class Recent(Generic[T]):
         return key in self._entries
 
 
+def judge(transition: str, at: int, push: Push) -> Offered | None:
+    """The answer to an offer, after this hand-over, the last of its chat; None: it is to be taken.
+
+    An offer may start from a mark that is older than that hand-over: its response ran side by side with the
+    other one, or comes late, or the browser never got the other one. Who and what it says is only news if its
+    request began afterwards; otherwise it may be from before, and the visitor's next response will tell.
+    """
+    if not push.transition:
+        return None
+    if push.transition == transition:
+        return Offered("current", at)
+    before, now = transition.split("."), push.transition.split(".")
+    if push.urgent or len(before) != 3 or len(now) != 3 or int(now[0]) >= at:
+        return None
+    if before[1:] == now[1:]:
+        return Offered("current", at)
+    if push.began <= at:
+        return Offered("late", at)
+    return None if before[1] == now[1] else Offered("another", at)
+
+
 class Recollection:
     """Which hand-over was the last of each chat, which chats were let go, which pushes were given up."""
 
@@ -60,9 +81,12 @@ class Recollection:
         if self.is_signed_out(push, now):
             return Offered("signed_out", push.at)
         known = self._handed_over.get(push.key, now)
-        if known is not None and push.transition and known[0] == push.transition:
-            return Offered("current", known[1])
-        return None
+        return None if known is None else judge(*known, push)
+
+    def last_at(self, key: Key, now: float) -> int:
+        """When something was last handed over for this chat (microseconds since the epoch); 0: not lately."""
+        known = self._handed_over.get(key, now)
+        return 0 if known is None else known[1]
 
     def took(self, push: Push, now: float) -> None:
         self._lost.drop(push.key)

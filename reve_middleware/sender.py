@@ -118,6 +118,10 @@ class Sender:
         """Was the last push of this chat given up?"""
         return self.mailbox.is_lost(key)
 
+    def last_at(self, key: tuple[str, str]) -> int:
+        """When this process last handed something over for the chat (microseconds); 0: not lately."""
+        return self.mailbox.last_at(key, self._clock())
+
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Deliver what is left within `seconds`, then end the thread. A later push starts it anew."""
         run = self._begin_to_close(seconds)

@@ -29,12 +29,14 @@ class Visit:
     """What was said about the visitor while one request was handled, and where it began: inner
     layers change `path` and `root_path` in the scope."""
 
-    __slots__ = ("_tagger", "enabled", "mount", "path", "profile", "signed_out")
+    __slots__ = ("_tagger", "began", "enabled", "mount", "path", "profile", "signed_out")
 
-    def __init__(self, tagger: Tagger | None = None, mount: str = "", path: str = "") -> None:
+    def __init__(self, tagger: Tagger | None = None, mount: str = "", path: str = "", began: int = 0) -> None:
         self._tagger = tagger
         self.mount = mount
         self.path = path
+        self.began = began
+        """When the request came in, microseconds since the epoch."""
         self.profile: Any = UNSAID
         self.signed_out = False
         self.enabled: bool | None = None

@@ -58,7 +58,7 @@ class ReveWSGIMiddleware(Shell):
             answer = self._own(environ)
             if answer is not None:
                 return _send(answer, start_response)
-        visit = environ[KEY] = Visit(self._core, decode(mount), path)
+        visit = environ[KEY] = Visit(self._core, decode(mount), path, now_in_microseconds())
         response = _Response(self, environ, visit, start_response)
         token = current_visit.set(visit)
         try:

@@ -55,7 +55,7 @@ class Line:
 
     def read(self) -> Received | None:
         """A whole request; None where the other side left."""
-        data = self._rest
+        data, self._rest = self._rest, b""
         while b"\r\n\r\n" not in data:
             data += (more := self.sock.recv(65536))
             if not more:

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import httpcore
+import httpcore2
 import httpx
 import httpx2
 import pytest
@@ -265,6 +267,8 @@ def test_clients_are_quiet_in_our_thread(client: Factory | None, log: Log) -> No
 
 def test_every_logger_of_theirs_is_known() -> None:
     """Filters are not inherited: each logger that httpx, httpx2 and what is below them have is on our list."""
+    assert httpcore.__name__ == "httpcore"
+    assert httpcore2.__name__ == "httpcore2"
     names = {name for name in logging.Logger.manager.loggerDict if name.startswith(("httpx", "httpcore"))}
     assert {"httpx", "httpx2", "httpcore.connection", "httpcore2.connection"} <= names
     assert names <= set(HTTP_LOGGERS)

@@ -10,7 +10,8 @@ import pytest
 from pure import NOW, make_ids, make_memory, make_settings, play
 
 from reve_middleware import Bot, ProfileError, handover, identify, sign_out
-from reve_middleware.handover import CHANGES_IN_A_ROW, hand_over, read_identity, sign_out_push, who_of
+from reve_middleware.handover import CHANGES_IN_A_ROW, Memory, hand_over, read_identity, sign_out_push, who_of
+from reve_middleware.mark import Mark
 from reve_middleware.messages import NO_ANSWER
 from reve_middleware.visitor import UNSAID, Visit, current_visit
 
@@ -207,9 +208,16 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_memory_asks_the_sender_what_is_lost() -> None:
     """Whether a chat's last push was given up, the sender is asked."""
-    memory = make_memory(CHAT)
-    assert memory.is_lost(CHAT)
-    assert not memory.is_lost(("bot-1", "chat-2"))
+    mark = Mark("session", "who", "", "profile", NOW)
+    assert make_memory(CHAT).outdates(mark, CHAT)
+    assert not make_memory(CHAT).outdates(mark, ("bot-1", "chat-2"))
+
+
+def test_memory_asks_the_sender_what_was_handed_over_since() -> None:
+    """A mark counts for nothing when this process has handed something over for its chat since."""
+    mark = Mark("session", "who", "", "profile", NOW)
+    assert Memory(lambda key: False, lambda key: NOW + 1).outdates(mark, CHAT)
+    assert not Memory(lambda key: False, lambda key: NOW).outdates(mark, CHAT)
 
 
 def test_a_version_of_nobody_is_nobody() -> None:

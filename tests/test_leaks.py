@@ -7,7 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
-from canaries import (
+from delivering import Results, bot, push
+from faults import Answer, FaultServer, answer_bytes, raw, refusing, reply, reset, silence
+from watching import (
     BODY,
     EMAIL,
     PATH,
@@ -22,8 +24,6 @@ from canaries import (
     watching,
     wsgi_silent,
 )
-from delivering import Results, bot, push
-from faults import Answer, FaultServer, answer_bytes, raw, refusing, reply, reset, silence
 
 from reve_middleware.delivery import Result
 from reve_middleware.messages import Offered

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from canaries import (
+from faults import FaultServer
+from watching import (
     EMAIL,
     PATH,
     PHONE,
@@ -23,7 +24,6 @@ from canaries import (
     watching,
     wsgi_silent,
 )
-from faults import FaultServer
 
 from reve_middleware import identify
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from reve_middleware.outbox import Outbox
 from reve_middleware.recollection import Key
 
 INTERLEAVINGS = 500
+IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 LEASE = 15.0
 KEYS = [("b", "1"), ("b", "2"), ("c", "1")]
 finished = []
@@ -39,7 +41,7 @@ class AnyInterleaving(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
+        self.folder = tempfile.TemporaryDirectory(dir=IN_MEMORY)
         self.machine = Machine(Path(self.folder.name) / "outbox.sqlite3")
         self.workers = [self.machine.worker("b", "c"), self.machine.worker("b", "c")]
         self.number = 0

@@ -6,16 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 from delivering import push, settings
 from faults import FaultServer
-from outboxes import UNUSABLE
+from outboxes import UNUSABLE, rows
 from test_fork import environment
 
+from reve_middleware.ledger import Row
 from reve_middleware.sender import Sender
 
 BENCHMARK = Path(__file__).parent / "benchmarks" / "outbox_kill.py"
@@ -93,27 +94,20 @@ def test_what_is_answered_survives_the_process(tmp_path: Path) -> None:
     """Every push that was answered before its process is killed is delivered by another process."""
     path = str(tmp_path / "outbox.sqlite3")
     assert run(DIE, path).returncode == -9
+    in_hand = sum(row.in_flight for row in left(path))  # they wait for their lease to run out
     with FaultServer() as server:
         sender = Sender(settings(server.url, outbox=path))
         sender.begin()
-        assert sorted(int(received.body) for received in server.wait_for(20 - in_hand(path)))
+        server.wait_for(20 - in_hand)
         sender.close(5)
         heard = {int(received.body) for received in server.received}
         assert heard <= set(range(20))
         assert len(heard) + len(left(path)) == 20
 
 
-def left(path: str) -> list[Any]:
-    import time
-
-    from outboxes import rows
-
+def left(path: str) -> list[Row]:
+    """What stands in the file."""
     return rows(Path(path), time.monotonic(), time.time())
-
-
-def in_hand(path: str) -> int:
-    """How many the dead process had in flight: they wait for their lease to run out."""
-    return sum(row.in_flight for row in left(path))
 
 
 def test_importing_the_outbox_starts_nothing(tmp_path: Path) -> None:
@@ -131,16 +125,31 @@ def test_importing_the_outbox_starts_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCHMARK), *arguments]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120, check=False)
+
+
 def test_the_kill_program() -> None:
-    """In small, with real processes: killed workers lose nothing and send nothing old; nor do three at once."""
-    small = ["--kills", "4", "--updates", "120", "--sessions", "10", "--rounds", "small"]
-    command = [sys.executable, str(BENCHMARK), *small, "--json"]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=100, check=False)
+    """In small, with real processes: workers that are killed lose nothing and send nothing old after new, nor do three
+    during an outage; nothing is delivered after a sign-out. Without an outbox, it is."""
+    done = benchmark("--kills", "5", "--updates", "120", "--sessions", "10", "--quick", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
-    assert found["killed"]["kills"] == 4
-    for name in ("killed", "outage", "signed_out"):
-        assert found[name]["newest lost"] == found[name]["old after new"] == 0
+    assert (found["faults"], found["killed"]["kills"], found["killed"]["updates"]) == (0, 5, 120)
+    for part in ("killed", "outage"):
+        assert (found[part]["newest lost"], found[part]["old after new"]) == (0, 0)
+    assert found["killed"]["requests"] > found["killed"]["refused"] > 0
+    assert found["signed out"] == {"sign-outs": 5, "delivered afterwards": 0}
+    assert found["signed out, no outbox"]["delivered afterwards"] > 0
+
+
+@pytest.mark.parametrize("kills", ["0", "x", "-2"])
+def test_too_few_kills(kills: str) -> None:
+    """Less than one kill is refused in one line."""
+    done = benchmark(f"--kills={kills}")
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"argument --kills: '{kills}' is wrong: it must be a whole number, 1 or more\n")
 
 
 def test_a_push_is_not_lost_by_its_own_answer(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Several bots and senders; the sender's thread: its birth, its end, and its failures."""
 
+import gc
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -109,6 +111,21 @@ def test_an_idle_thread_ends_and_starts_anew(
                 thread.join(PATIENCE)
             assert set(threads()) <= set(before)
             sender.mailbox._started.drop(("b", "s"))
+
+
+def test_a_sender_that_nobody_needs_is_forgotten(server: FaultServer, results: Results) -> None:
+    """A middleware that is thrown away, as in tests, takes its sender with it once that has ended."""
+    sender = Sender(settings(server.url, on_result=results))
+    gone = weakref.ref(sender)
+    sender.offer(push())
+    results.wait_for(1)
+    run = sender._run
+    assert run is not None
+    sender.close()
+    run._thread.join(PATIENCE)
+    del sender, run
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_thread_that_waits_for_a_retry_is_not_idle(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:

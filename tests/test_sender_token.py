@@ -108,6 +108,25 @@ def test_a_token_that_stays_wrong_holds_the_bot(results: Results) -> None:
         assert books_balance(sender.stats())
 
 
+def test_tokens_that_keep_changing_and_are_all_wrong(results: Results) -> None:
+    """A fresh token is tried at once, once; after that each probe is one request with one fresh token."""
+    clock, tokens, door = Clock(), Tokens(*(f"wrong-{number}" for number in range(9))), Door("right")
+    with (
+        FaultServer(default=door) as server,
+        sending(settings(server.url, token=tokens, on_result=results), clock) as sender,
+    ):
+        sender.offer(push("s"))
+        assert results.next() == ("held", "status_401")
+        assert door.refused == 2
+        for minute in (1, 2, 3):
+            clock.now += 60.0
+            sender.offer(push(f"s{minute}"))
+            assert results.next() == ("held", "status_401")
+            assert door.refused == 2 + minute
+        sent = [received.header("Authorization") for received in server.received]
+        assert sent == [f"Bearer wrong-{number}" for number in range(5)]
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_token_that_is_text_and_wrong(results: Results, status: int) -> None:
     """A refused token that is text is not tried twice; the bot is held, the push kept."""

@@ -117,8 +117,8 @@ class Bot:
 
     def answer(self, line: Line) -> None:
         received = line.read()
-        if received is None:
-            return
+        if received is None:  # its worker was killed in the middle
+            return line.sock.close()
         session, number = json.loads(received.body)
         with self._changed:
             self.counts["requests"] += 1
@@ -130,10 +130,7 @@ class Bot:
                 self._take(session, number)
             self._changed.notify_all()
         time.sleep(pause)
-        if cut:
-            line.reset()
-        else:
-            line.send(answer_bytes(503 if refused else 204))
+        return line.reset() if cut else line.send(answer_bytes(503 if refused else 204))
 
     def _take(self, session: str, number: int) -> None:
         before = self.heard.setdefault(session, [])
