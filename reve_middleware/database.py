@@ -9,6 +9,7 @@ import contextlib
 import os
 import sqlite3
 import stat
+import sys
 import threading
 import time
 import weakref
@@ -24,6 +25,7 @@ TIDY_AT_LEAST_SECONDS = 30.0
 FORK_SECONDS = 2.5
 """How long a fork waits for what is being written; longer than one writer waits for another."""
 
+SIDE_FILES = ("-wal", "-shm", "-journal")
 APPLICATION, VERSION = 0x52455645, 1
 SCHEMA = (
     # At most one row per chat: what is to be delivered. Each storing is a generation, and none repeats.
@@ -64,7 +66,7 @@ class Database:
     """The file, opened when it is first needed. For one thread; a fork waits for it."""
 
     def __init__(self, path: str, *, create: bool = True) -> None:
-        self._path = path
+        self._path = os.path.abspath(path)
         self._create = create
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
@@ -149,15 +151,14 @@ class Database:
             time.sleep(0.01)
 
     def _connect(self) -> sqlite3.Connection:
-        if self._create:
-            with contextlib.suppress(FileExistsError):
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        if self._create and not os.path.lexists(self._path):
+            _make(self._path)
         file = os.stat(self._path)
         if not stat.S_ISREG(file.st_mode):
             raise FileError("it is no file")
         if hasattr(os, "geteuid") and os.geteuid() not in (0, file.st_uid):
             raise FileError("it belongs to somebody else")
-        if any(other.is_inherited((file.st_dev, file.st_ino)) for other in _in_use):
+        if any(other.is_inherited((file.st_dev, file.st_ino)) for other in tuple(_in_use)):
             raise FileError("this process was forked while it was open")  # SQLite must not open it again
         db = sqlite3.connect(self._path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
@@ -188,12 +189,39 @@ class Database:
             db.execute("COMMIT")
 
     def _keep_private(self) -> None:
-        """SQLite makes its two side files with the mode of the file itself. By path: to close a descriptor of the
+        """SQLite makes its side files with the mode of the file itself. By path: to close a descriptor of the
         file would take away the locks that SQLite has on it in this process."""
-        for name in ("", "-wal", "-shm"):
+        for name in ("", *SIDE_FILES):
             with contextlib.suppress(FileNotFoundError):
                 if stat.S_IMODE(os.stat(self._path + name).st_mode) & 0o077:
                     os.chmod(self._path + name, 0o600)
+
+
+def _make(path: str) -> None:
+    """Make the file, unless somebody else is quicker. Where an older one was deleted in use, what stood beside it
+    goes too: SQLite would take it for the new one's."""
+    with _alone_in(os.path.dirname(path)):  # so that nobody has the new one open already
+        if not os.path.lexists(path):
+            for name in SIDE_FILES:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path + name)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+@contextlib.contextmanager
+def _alone_in(folder: str) -> Iterator[None]:
+    if sys.platform == "win32":  # where a file in use cannot be deleted
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # said aloud: a fork may have copied the descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _made_by(db: sqlite3.Connection) -> tuple[int, int]:

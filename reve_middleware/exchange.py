@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from . import bridge, capture, csp, inject
 from .capture import Refusal
 from .cookie import Ids
-from .handover import DECLINED, UNKNOWN, Memory, Verdict, hand_over, sign_out_push
+from .handover import UNDECIDED, UNKNOWN, Memory, Verdict, hand_over, sign_out_push
 from .messages import (
     NO_ANSWER,
     Answer,
@@ -93,7 +93,9 @@ class Core:
             looked_up: LookedUp = yield LookUp(settings.subrequest, capture.LOOK_UP_SECONDS, inquiry)
             found, set_cookies = looked_up
         if found is None:
-            found = UNKNOWN if settings.consent is None else DECLINED
+            found = UNKNOWN if settings.consent is None else UNDECIDED
+        if found.status == "undecided":
+            return capture.answer("declined", [])
         if found.status == "declined":
             kept = settings.cookies.ids(request.values(b"cookie"), now)
             if kept is not None:

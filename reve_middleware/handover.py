@@ -30,7 +30,8 @@ class Verdict(NamedTuple):
     """What is to become of the chat."""
 
     status: str
-    """"queued", "current", "anonymous", "busy", "declined", "unknown", "another", "signed_out"."""
+    """"queued", "current", "anonymous", "busy", "declined", "unknown", "undecided" (no answer of
+    `consent=`), "another", "late", "signed_out"."""
     mark: Mark | None = None
     """Set on the response, where it is to be set."""
 
@@ -38,6 +39,7 @@ class Verdict(NamedTuple):
 ANONYMOUS = Verdict("anonymous")
 UNKNOWN = Verdict("unknown")
 DECLINED = Verdict("declined")
+UNDECIDED = Verdict("undecided")
 ANOTHER = Verdict("another")
 
 
@@ -60,7 +62,7 @@ def hand_over(
     if settings.consent is not None:
         consent = yield Ask("consent")
         if consent is NO_ANSWER:
-            return DECLINED if capture else UNKNOWN
+            return UNDECIDED
         if not consent:
             return DECLINED
     if mark is not None and not settings.hasher.same(mark.session, "session", "\0".join(ids.key)):

@@ -7,6 +7,7 @@ would hold the process back, and it takes no work during `atexit`, when host nam
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import queue
 import threading
@@ -106,7 +107,9 @@ async def run_in(threads: DaemonThreads, function: Callable[..., Any], *args: An
                 error = RuntimeError("StopIteration")
 
         def settle() -> None:  # without arguments: asyncio's debug mode logs those of a slow call
-            if future.done():
+            if future.done():  # nobody waits any more
+                if inspect.iscoroutine(result):
+                    result.close()
                 return
             if error is None:
                 future.set_result(result)

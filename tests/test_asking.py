@@ -24,7 +24,7 @@ variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", defau
 @pytest.fixture(autouse=True)
 def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[DaemonThreads]:
     """Two threads of this test's own."""
-    threads = DaemonThreads("test-ask", 2)
+    threads = DaemonThreads("test-ask", 2, queues=True)
     monkeypatch.setattr(asking, "_threads", threads)
     yield threads
     threads.end()
@@ -192,9 +192,21 @@ def test_a_plain_callable_has_its_time() -> None:
     assert log.texts() == ["profile= took more than 0.05 s; the visitor counts as unknown"]
 
 
+def test_a_burst_waits_for_a_thread() -> None:
+    """More visitors at once than threads: each is asked about in its turn, within its time."""
+
+    async def main() -> list[Any]:
+        busy = callables(profile=lambda request: {"id": request})
+        return await asyncio.gather(*(busy.ask("profile", number) for number in range(30)))
+
+    with listening() as log:
+        assert asyncio.run(main()) == [{"id": number} for number in range(30)]
+    assert log.texts() == []
+
+
 @pytest.mark.usefixtures("_soon")
-def test_when_every_thread_is_busy_nobody_is_asked() -> None:
-    """With all threads stuck the visitor counts as unknown at once, and the log says why."""
+def test_with_every_thread_stuck_nobody_is_asked() -> None:
+    """With all threads stuck the visitor counts as unknown when the time is up, and is not asked about later."""
     go, asked = threading.Event(), []
 
     async def main() -> list[Any]:
@@ -209,7 +221,16 @@ def test_when_every_thread_is_busy_nobody_is_asked() -> None:
         assert asyncio.run(main()) == [NO_ANSWER] * 3
     go.set()
     assert asked == []
-    assert log.texts()[0] == "profile= was not asked: every thread for it is busy; the visitor counts as unknown"
+    assert set(log.texts()) == {"profile= took more than 0.05 s; the visitor counts as unknown"}
+
+
+@pytest.mark.usefixtures("_soon")
+def test_when_no_thread_can_be_started_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the machine has no thread left the visitor counts as unknown at once, and the log says why."""
+    monkeypatch.setattr(asking, "_threads", DaemonThreads("test", 0, queues=True))
+    with listening() as log:
+        assert ask(profile=lambda _: {"id": 1}) is NO_ANSWER
+    assert log.texts() == ["profile= was not asked: no thread can be started; the visitor counts as unknown"]
 
 
 def test_identity_runs_in_place() -> None:

@@ -9,12 +9,16 @@ import pytest
 from faults import FaultServer, reply, silence
 from test_fork import environment
 
+from reve_middleware.sender import CLOSE_SECONDS
+
 BEGIN = """
 import atexit, sys, time
 {first}
 from delivering import push, settings
+from reve_middleware import sender as module
 from reve_middleware.sender import Sender
 
+module.CLOSE_SECONDS = {limit}
 sender = Sender(settings(sys.argv[1]{keywords}))
 for number in range({count}):
     sender.offer(push(f"s{{number}}"))
@@ -27,10 +31,11 @@ SLOW = re.compile(r"Executing <.*> took [\d.]+ seconds\n")
 
 
 def process(
-    url: str, *, count: int = 20, first: str = "", last: str = "", keywords: str = ""
+    url: str, *, count: int = 20, first: str = "", last: str = "", keywords: str = "", limit: float = 20.0
 ) -> tuple[int, float, str]:
-    """Run a process that offers pushes and ends: its exit code, how long its end took, and what it complained of."""
-    script = BEGIN.format(count=count, first=first, last=last, keywords=keywords)
+    """Run a process that offers pushes and ends: its exit code, how long its end took, and what it complained of.
+    A busy machine may have more than the 2 s, where what is tested is not the time."""
+    script = BEGIN.format(count=count, first=first, last=last, keywords=keywords, limit=limit)
     ran = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", script, url],
         capture_output=True,
@@ -41,7 +46,7 @@ def process(
     )
     ended = time.monotonic()
     complaints = [line for line in ran.stderr.splitlines(True) if not SLOW.match(line)]
-    return ran.returncode, ended - float(ran.stdout.split("\n")[0]), "".join(complaints)
+    return ran.returncode, ended - float(ran.stdout.split()[-1]), "".join(complaints)
 
 
 def by_name(server: FaultServer) -> str:
@@ -71,21 +76,21 @@ def test_however_the_process_ends(last: str, code: int) -> None:
 def test_a_hung_webhook_holds_no_process_back() -> None:
     """With a webhook that never answers, the process ends within 2.5 s, and says how many pushes are lost."""
     with FaultServer(default=silence) as server:
-        code, seconds, complaints = process(by_name(server))
+        code, seconds, complaints = process(by_name(server), limit=CLOSE_SECONDS)
         assert code == 0
         assert complaints == "20 pushes were not delivered before the end\n"
-        assert 1.5 < seconds < 3.5
-        assert len(server.received) == 8
+        assert 1.5 < seconds < 4.0
+        assert len(server.received) <= 8
 
 
 def test_several_senders_share_the_time() -> None:
     """Several hung senders take no longer than one."""
     more = "others = [Sender(settings(sys.argv[1])) for _ in range(3)]\nfor other in others: other.offer(push())"
     with FaultServer(default=silence) as server:
-        code, seconds, complaints = process(by_name(server), count=1, last=more)
+        code, seconds, complaints = process(by_name(server), count=1, last=more, limit=CLOSE_SECONDS)
         assert code == 0
         assert complaints == "1 pushes were not delivered before the end\n" * 4
-        assert seconds < 3.5
+        assert seconds < 4.0
 
 
 def test_a_token_callable_is_still_asked() -> None:
@@ -99,20 +104,19 @@ def test_a_token_callable_is_still_asked() -> None:
 def test_a_webhook_that_fails_at_the_end() -> None:
     """What cannot be delivered at the end is counted in the log, and nothing is raised."""
     with FaultServer(default=reply(503)) as server:
-        code, seconds, complaints = process(by_name(server), count=2)
+        code, seconds, complaints = process(by_name(server), count=2, limit=CLOSE_SECONDS)
         assert code == 0
         assert complaints.endswith("2 pushes were not delivered before the end\n")
-        assert seconds < 3.5
+        assert seconds < 4.0
 
 
 def test_an_idle_process_ends_at_once() -> None:
     """A process whose pushes are delivered waits for nothing."""
-    wait = "while sender.stats()['delivered'] < 20: time.sleep(0.01)\nprint(time.monotonic())"
+    wait = "while sender.stats()['delivered'] < 20: pass\nprint(time.monotonic())"
     with FaultServer() as server:
-        began = time.monotonic()
-        code, _, complaints = process(by_name(server), last=wait)
+        code, seconds, complaints = process(by_name(server), last=wait)
         assert (code, complaints) == (0, "")
-        assert time.monotonic() - began < 10
+        assert seconds < 4.0
 
 
 def test_a_push_after_the_end_raises_nothing() -> None:

@@ -45,7 +45,7 @@ def child(name):
     assert asyncio.run(callables.ask("profile", None)) == "known"
     for number in range(10):
         sender.offer(push(f"c{number}", f"child {name} {number}".encode()))
-    sender.close()
+    sender.close(10)
     return sender.stats()["delivered"]
 
 

@@ -184,7 +184,9 @@ class AnySequence(RuleBasedStateMachine):
         oldest = min(number for number, _, _ in self.waiting.values())
         (letter,) = self.box.give_up_waiting(lambda letter: letter.push.body == b"%06d" % oldest, self.now)
         key = letter.push.key
-        del self.waiting[key], self.last[key], self.handed_over[key]
+        del self.waiting[key]
+        self.last.pop(key, None)
+        self.handed_over.pop(key, None)
         assert self.box.is_lost(key)
 
     @rule(seconds=st.floats(0, 10))

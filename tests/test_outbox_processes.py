@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -70,6 +71,18 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+WORK = """
+import sys, time
+from delivering import push
+from reve_middleware.outbox import Outbox
+
+box = Outbox(sys.argv[1], ["b"])
+for line in sys.stdin:
+    assert box.offer(push(line.strip(), b"x" * 3000), time.monotonic()).status == "queued"
+    print(*box.sizes(), box.at_risk(), flush=True)
+"""
+
+
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script, *arguments]
     return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
@@ -123,6 +136,36 @@ def test_importing_the_outbox_starts_nothing(tmp_path: Path) -> None:
     done = run(script, str(tmp_path / "outbox.sqlite3"))
     assert (done.stderr, json.loads(done.stdout)) == ("", [1, False, False])
     assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_is_deleted_in_use(tmp_path: Path) -> None:
+    """Where somebody deletes the file while workers use it, and leaves what stands beside it, what was in it is lost;
+    what any worker stores from then on is not."""
+    path = tmp_path / "outbox.sqlite3"
+    pipe = subprocess.PIPE
+    with contextlib.ExitStack() as stack:
+        workers = []
+        for _ in range(2):
+            command = [sys.executable, "-c", WORK, str(path)]
+            worker = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment())
+            workers.append(stack.enter_context(worker))
+
+        def offer(worker: int, session: int) -> list[int]:
+            process = workers[worker]
+            assert process.stdin is not None
+            assert process.stdout is not None
+            print(f"s{session}", file=process.stdin, flush=True)
+            return [int(number) for number in process.stdout.readline().split()]
+
+        for number in range(6):
+            assert offer(number % 2, number) == [number + 1, 0, 0]
+        path.unlink()
+        for number in range(5):
+            assert offer(0, number) == [number + 1, 0, 0]
+        for number in range(5, 10):
+            assert offer(1, number) == [number + 1, 0, 0]
+        for number in range(10, 14):
+            assert offer(number % 2, number) == [number + 1, 0, 0]
 
 
 def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
