@@ -143,10 +143,7 @@ class Database:
             try:
                 return self._connect()
             except sqlite3.OperationalError as error:  # some locks SQLite does not wait for
-                if (
-                    error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-                    or time.monotonic() > until
-                ):
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                     raise
             time.sleep(0.01)
 

@@ -28,10 +28,8 @@ from reve_middleware.push import Push
 from reve_middleware.sender import Sender
 from reve_middleware.settings import Settings
 
-BYTES_MOVE = 0.001
-"""Real seconds for what is on its way through the kernel."""
-BYTES_MUST_COME = 0.05
-"""The same while attempts are under way and the webhook has none of them: so their bytes will come."""
+BYTES_COME = 2.0
+"""Real seconds in which the kernel brings what is on its way; it takes microseconds on an idle machine."""
 
 
 class Request(NamedTuple):
@@ -73,9 +71,8 @@ class Loop(delivery._Loop):
         ready: list[tuple[selectors.SelectorKey, int]] = self._really_select(0)
         if ready or timeout == 0:
             return ready
-        if self._world.under_way():
-            at_the_webhook = any(webhook.at_once for webhook in self._world.webhooks)
-            ready = self._really_select(BYTES_MOVE if at_the_webhook else BYTES_MUST_COME)
+        if self._world.bytes_move():
+            ready = self._really_select(BYTES_COME)
         if not ready and timeout is not None:
             self._world.now += timeout
         return ready
@@ -121,10 +118,10 @@ class Simulation:
         """Call `function` in the sender's event loop; only before `run`."""
         self.script.append((when, function))
 
-    def under_way(self) -> bool:
-        """Is any attempt?"""
+    def bytes_move(self) -> bool:
+        """Is an attempt under way that the webhook does not have before it?"""
         run = self.sender._run if self.sender is not None else None
-        return run is not None and bool(run._tasks)
+        return run is not None and len(run._tasks) > sum(webhook.at_once for webhook in self.webhooks)
 
     def run(self, settings: Settings, offers: Iterable[tuple[float, Push]] = ()) -> Sender:
         """Let it all happen until nothing more is to do; the sender, for its books."""

@@ -22,7 +22,7 @@ BRIDGE = {
     "Content-Type": "application/json",
 }
 REPORT = json.dumps({"session_id": "s-1", "chatbot_id": "bot"}).encode()
-SHORT = 0.1
+SHORT = 0.02
 """Seconds, in place of the real limits."""
 
 

@@ -216,6 +216,7 @@ def test_a_bad_mark_cookie_is_no_cookie(value: bytes) -> None:
         URLSafeSerializer(KEY, salt="reve-middleware ids cookie").dumps(["bot-1", "chat-1", NOW]).encode(),
         URLSafeTimedSerializer(KEY, salt="cookie-session").dumps(["bot-1", "chat-1", NOW]).encode(),
     ],
+    ids=range(8),
 )
 def test_what_the_application_signs_with_the_same_key_is_not_ours(signed: bytes) -> None:
     """Where the application signs its own values with itsdangerous and the same key, none of them passes for ours."""

@@ -278,8 +278,8 @@ def test_without_a_yes_nothing_is_asked(capture: bool, no: Any) -> None:
 
 def test_a_consent_that_fails_is_a_no_for_capture_and_nothing_for_a_page() -> None:
     """A `consent` callable that fails captures nothing; a chat that is there is not ended for it, nor pushed to."""
-    assert asked(consent=NO_ANSWER, profile=ADA, capture=True).returned == Verdict("declined")
-    assert asked(consent=NO_ANSWER, profile=ADA).returned == Verdict("unknown")
+    assert asked(consent=NO_ANSWER, profile=ADA, capture=True).returned == Verdict("undecided")
+    assert asked(consent=NO_ANSWER, profile=ADA).returned == Verdict("undecided")
 
 
 def test_with_a_yes_it_goes_on() -> None:

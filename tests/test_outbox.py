@@ -255,6 +255,26 @@ def test_a_failed_push_is_not_tried_again_after_a_sign_out(machine: Machine, two
     assert machine.deliver_all(other) == [b"dies"]
 
 
+def test_after_a_sign_out_the_same_is_news(machine: Machine, two: Two) -> None:
+    """Who signs out and in again in the same chat is told to the bot again."""
+    one, other = two
+    one.offer(push("s", b"1", transition="0.ada.1", captured=10, urgent=True), machine.now)
+    machine.deliver_all(one)
+    one.let_go(("b", "s"), 20, machine.now)
+    assert other.offer(push("s", b"2", transition="0.ada.1", captured=30, urgent=True), machine.now).status == "queued"
+    assert machine.deliver_all(one) == [b"2"]
+
+
+def test_the_word_of_a_sign_out_stays(machine: Machine, two: Two) -> None:
+    """The bot hears of a sign-out although the chat is let go once more before it was told."""
+    one, other = two
+    one.let_go(("b", "s"), 20, machine.now)
+    one.offer(push("s", b"{}", transition="", captured=20, urgent=True), machine.now)
+    other.let_go(("b", "s"), 30, machine.now)
+    assert machine.deliver_all(other) == [b"{}"]
+    assert (one.dropped, other.dropped) == ({}, {})
+
+
 def test_a_sign_out_takes_nothing_that_was_captured_after_it(machine: Machine, two: Two) -> None:
     """A sign-out that reaches the file late leaves what another worker captured meanwhile."""
     one, other = two

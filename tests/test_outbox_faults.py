@@ -177,6 +177,7 @@ def test_a_file_that_fails_meanwhile(
     mended(machine, box)
     assert box.at_risk() == 0
     assert machine.deliver_all(other) == [big]
+    assert box.sizes() == (0, 0)
     assert log.texts() == [UNUSABLE % why, AGAIN]
 
 

@@ -11,6 +11,7 @@ from delivering import listening, push
 from outboxes import Machine, always
 
 from reve_middleware import ledger
+from reve_middleware.database import Database
 from reve_middleware.ledger import FURTHEST
 from reve_middleware.mailbox import MOST_BYTES, MOST_CHATS, SPACING
 from reve_middleware.outbox import Outbox
@@ -69,12 +70,24 @@ def test_one_visitor_has_five_chats_at_most(machine: Machine, two: Two) -> None:
     assert other.offer(push("s5", visitor="ada"), machine.now).status == "queued"
     assert (other.dropped, other.is_lost(("b", "s1"))) == ({"visitor": 1}, True)
     assert other.offer(push("s2", visitor="ada"), machine.now).status == "queued"
+    assert other.dropped == {"visitor": 1}, "what takes the place of its own needs no other place"
     for _ in range(4):
         machine.claim(one)
     assert other.offer(push("s6", visitor="ada"), machine.now).status == "busy"
     assert other.offer(push("s7", visitor="bob"), machine.now).status == "queued"
     one.offer(push("s7", visitor="ada"), machine.now)
     assert [row.in_flight for row in machine.rows()].count(True) == 5
+
+
+def test_a_chat_that_gave_way_leaves_its_place(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a visitor's oldest chat gives way, its place is free at once, for others in the same transaction too."""
+    monkeypatch.setattr(ledger, "MOST_CHATS", 6)
+    database = Database(str(machine.path))
+    with database.entries() as entries:
+        said = [entries.offer(push(f"s{n}", visitor="ada"), machine.now, 0.0).status for n in range(6)]
+        said += [entries.offer(push(session, visitor="bob"), machine.now, 0.0).status for session in "tu"]
+    database.close()
+    assert said == ["queued"] * 7 + ["busy"]
 
 
 def test_what_is_remembered_is_bounded(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,10 +137,14 @@ def test_what_is_from_before_a_reboot_goes_at_once(machine: Machine) -> None:
     machine.claim(one)
     one.offer(push("waits", b"2"), machine.now)
     one.again(machine.claim(one), machine.now + 10.0, machine.now)
-    one.offer(push("sent"), machine.now)
+    for session in ("sent", "before the sweep"):
+        one.offer(push(session), machine.now)
     machine.deliver_all(one)
     machine.clock.now = 50.0
     other = machine.worker()
+    other.offer(push("before the sweep", b"0"), machine.now)
+    machine.time_passes(SPACING)
+    assert machine.deliver_all(other) == [b"0"]
     other.give_up_waiting(always, machine.now)  # type: ignore[arg-type]
     assert sorted(machine.deliver_all(other)) == [b"1", b"2"]
     other.offer(push("sent", b"3"), machine.now)

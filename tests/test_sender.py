@@ -223,6 +223,25 @@ def test_what_is_too_old_is_given_up_and_offered_again(results: Results) -> None
         assert books_balance(sender.stats())
 
 
+def test_what_grows_too_old_between_two_looks_is_given_up_when_its_turn_comes(results: Results) -> None:
+    """A push that is too old when it is claimed is not attempted any more."""
+    clock = Clock()
+    answers = [reply(503, {"Retry-After": "300"}), reply(503, {"Retry-After": "5"})]
+    with FaultServer(*answers) as server, sending(settings(server.url, on_result=results), clock) as sender:
+        sender.offer(push("s"))
+        assert results.next() == ("again", "status_503")
+        clock.now += 590.0
+        sender.offer(push("other"))
+        assert results.next() == ("again", "status_503")
+        clock.now += 11.0
+        sender.offer(push("last"))
+        told = sorted((result.outcome, result.reason, result.attempt) for result in results.wait_for(3))
+        assert told == [("delivered", "status_204", 1)] * 2 + [("dropped", "expired", 2)]
+        assert sender.is_lost(("b", "s"))
+        assert sender.stats()["dropped"] == {"expired": 1}
+        assert len(server.received) == 4
+
+
 def test_what_is_not_quite_too_old_is_tried(results: Results) -> None:
     """Until its tenth minute a push is tried."""
     clock = Clock()

@@ -160,6 +160,18 @@ def test_a_token_that_cannot_be_had(results: Results) -> None:
         assert [result.outcome for result in results.wait_for(2)] == ["delivered"] * 2
 
 
+def test_asking_for_the_token_is_part_of_the_attempt(results: Results) -> None:
+    """The deadline of an attempt holds for the token too: the push is tried again, as after any time-out."""
+    go = threading.Event()
+    with FaultServer() as server:
+        given = settings(server.url, token=lambda: "tok" if go.wait(PATIENCE) else "", timeout=0.1, on_result=results)
+        with sending(given) as sender:
+            sender.offer(push("s"))
+            assert results.next() == ("again", "no_token")
+            assert server.connections == 0
+            go.set()
+
+
 def test_a_token_callable_that_hangs_stops_no_names(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hanging token callables take no thread from those that resolve names."""
     monkeypatch.setattr("reve_middleware.bearer.TOKEN_SECONDS", 0.01)
