@@ -155,8 +155,8 @@ class _Errand:
         from .webhook import Outcome, attempt, quietly
 
         token = CurrentToken(bot.token)
-        client = (self._client or _clients().take)()
         with quietly():
+            client = (self._client or _clients().take)()
             try:
                 for second_try in (False, True):
                     value = await token.value(_threads)

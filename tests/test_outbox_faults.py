@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -260,7 +261,9 @@ def test_a_disk_that_does_not_answer(machine: Machine, log: Log, monkeypatch: py
         assert box.offer(push("s", b"1"), machine.now).status == "queued"
         assert (box.at_risk(), log.texts()) == (1, [UNUSABLE % "it does not answer"])
         assert box._writer.answer(job, "unknown") == "unknown"
+    began = time.monotonic()
     assert box.offer(push("t", b"2"), machine.now).status == "queued"
+    assert time.monotonic() - began < writer.STORE_SECONDS, "nobody waits any more"
     go.set()
     mended(machine, box)
     assert sorted(machine.deliver_all(box)) == [b"1", b"2"]

@@ -122,6 +122,26 @@ def test_a_loop_does_not_wait_for_ever(machine: Machine, monkeypatch: pytest.Mon
     assert machine.deliver_all(box) == [b"1"]
 
 
+def test_who_stands_in_line_when_the_file_fails(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the file fails, those who wait in line behind that do not try it again, one after another."""
+    monkeypatch.setattr(writer, "BATCH", 1)
+    box = machine.worker()
+    busy = Busy(box)
+    jobs = [box._offer(push(f"s{number}"), machine.now, 0.0) for number in range(5)]
+    tried: list[bool] = []
+
+    def fail(_: object) -> None:
+        tried.append(True)
+        raise OSError(5, "Input/output error")
+
+    with listening() as log, monkeypatch.context() as patch:
+        patch.setattr(Entries, "begin", fail)
+        busy.over()
+        assert [box._writer.answer(job, None).status for job in jobs] == ["queued"] * 5
+        assert log.texts() == [UNUSABLE % "Input/output error"]
+    assert (len(tried), box.at_risk()) == (1, 5)
+
+
 def test_a_sender_that_claims_for_long_is_stopped(machine: Machine) -> None:
     """A sender whose claims take longer than a second begins with what it has: leases are running."""
     box = machine.worker()
