@@ -157,7 +157,7 @@ class Database:
             raise FileError("it belongs to somebody else")
         if any(other.is_inherited((file.st_dev, file.st_ino)) for other in tuple(_in_use)):
             raise FileError("this process was forked while it was open")  # SQLite must not open it again
-        db = sqlite3.connect(self._path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(db)
         except BaseException:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from delivering import push
-from outboxes import Machine, always, bytes_on_disk, connection
+from delivering import listening, push
+from outboxes import UNUSABLE, Machine, always, bytes_on_disk, connection
 
 from reve_middleware import database
 from reve_middleware.database import Database
@@ -150,6 +150,17 @@ def test_a_file_put_in_the_place_of_another(machine: Machine) -> None:
     assert machine.deliver_all(machine.worker()) == [b"2"]
 
 
+def test_a_file_system_without_shared_memory(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system cannot do what processes need to share the file, the memory serves, and the log says so."""
+    connect = sqlite3.connect
+    monkeypatch.setattr(database.sqlite3, "connect", lambda path, **keywords: connect(":memory:", **keywords))
+    box = machine.worker()
+    with listening() as log:
+        assert box.offer(push("s", b"1"), machine.now).status == "queued"
+        assert log.texts() == [UNUSABLE % "its file system cannot be shared by processes"]
+    assert machine.deliver_all(box) == [b"1"]
+
+
 def test_two_that_make_the_file_at_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that finds the file half made by another one waits until it is whole."""
     prepare = Database._prepare
@@ -178,7 +189,7 @@ def test_a_lock_that_sqlite_does_not_wait_for(machine: Machine, monkeypatch: pyt
         if len(tried) < 4:
             with contextlib.closing(sqlite3.connect(machine.path.parent / "other", isolation_level=None)) as other:
                 other.execute("BEGIN EXCLUSIVE")
-                with contextlib.closing(sqlite3.connect(machine.path.parent / "other", 0)) as refused:
+                with contextlib.closing(sqlite3.connect(machine.path.parent / "other", timeout=0)) as refused:
                     refused.execute("CREATE TABLE t (x)")
         prepare(self, db)
 
