@@ -185,7 +185,7 @@ class Run:
                 letter = self._mailbox.claim(now, partial(self._may_try, now), hurry=until is not None)
                 if letter is None:
                     break
-                self._gates[letter.push.chatbot_id].started()
+                self._gates[letter.push.chatbot_id].started(now)
                 task = self._loop.create_task(self._carry(letter, clients))
                 self._tasks.add(task)
                 task.add_done_callback(self._finished)
@@ -280,41 +280,42 @@ class Run:
             clients.give_back(client)
 
     def _settle(self, letter: Letter, outcome: Outcome, seconds: float) -> None:
+        """The letter first, then the log: a handler of the application's may raise."""
         now = self._clock()
-        push, gate = letter.push, self._gates[letter.push.chatbot_id]
-        self._owner.attempts[outcome.reason] += 1
-        said = "dropped"
+        bot, reason, gate = letter.push.chatbot_id, outcome.reason, self._gates[letter.push.chatbot_id]
+        self._owner.attempts[reason] += 1
         if outcome.kind == "delivered":
-            self._note_open(push, gate.succeeded(now))
             self._mailbox.done(letter)
-            said = "delivered"
-        elif outcome.kind == "refused":
-            self._note_open(push, gate.succeeded(now))
-            self._mailbox.give_up(letter, outcome.reason, now, offer_again=False)
-            log.error(
-                "bot %s refused a push (%s); it is dropped", push.chatbot_id, outcome.reason, extra=_code(outcome)
-            )
-        elif outcome.kind == "again":
+            self._note_open(letter.push, gate.succeeded(now))
+            self._tell(letter.push, "delivered", reason, letter.attempts, seconds)
+            return
+        if outcome.kind == "refused":
+            self._mailbox.give_up(letter, reason, now, offer_again=False)
+            self._note_open(letter.push, gate.succeeded(now))
+            log.error("bot %s refused a push (%s); it is dropped", bot, reason, extra=_code(outcome))
+            self._tell(letter.push, "dropped", reason, letter.attempts, seconds)
+            return
+        if outcome.kind == "again":
             chance = random.random()  # noqa: S311
-            if gate.failed(now, outcome.retry_after, chance):
-                log.warning(
-                    "bot %s is not reached (%s); pushes wait", push.chatbot_id, outcome.reason, extra=_code(outcome)
-                )
-            wait = wait_for(letter.attempts, outcome.retry_after, chance)
-            said = "again" if self._keep(letter, now + wait, now) else "dropped"
+            said, wait = "again", wait_for(letter.attempts, outcome.retry_after, chance)
+            closed, complaint = gate.failed(now, outcome.retry_after, chance), (logging.WARNING, NOT_REACHED)
         else:
-            token = outcome.kind == "token"
-            if gate.hold(now, *((HELD_FOR_TOKEN, "token") if token else (HELD_FOR_CONFIGURATION, "configuration"))):
-                log.error(HELD[token], push.chatbot_id, outcome.reason, extra=_code(outcome))
-            said = "held" if self._keep(letter, now, now) else "dropped"
-        self._tell(push, said, outcome.reason, letter.attempts, seconds)
+            said, wait, token = "held", 0.0, outcome.kind == "token"
+            held = (HELD_FOR_TOKEN, "token") if token else (HELD_FOR_CONFIGURATION, "configuration")
+            closed, complaint = gate.hold(now, *held), (logging.ERROR, HELD[token])
+        gone = self._keep(letter, now + wait, now)
+        if closed:
+            log.log(*complaint, bot, reason, extra=_code(outcome))
+        if gone:
+            said, reason = "dropped", gone
+        self._tell(letter.push, said, reason, letter.attempts, seconds)
 
-    def _keep(self, letter: Letter, due: float, now: float) -> bool:
-        """For another attempt, unless there is no time left for one."""
+    def _keep(self, letter: Letter, due: float, now: float) -> str:
+        """For another attempt; otherwise why not: there is no time left for one, or what `again` says."""
         if self._closing_until is not None and not letter.generation:
             self._left_behind += 1
             self._mailbox.give_up(letter, "closed", now, offer_again=True)
-            return False
+            return "closed"
         return self._mailbox.again(letter, due, now)
 
     def _too_old(self, letter: Letter, now: float) -> bool:
@@ -348,6 +349,7 @@ async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+NOT_REACHED = "bot %s is not reached (%s); pushes wait"
 HELD = {
     True: "bot %s does not accept the token (%s); its pushes wait, and it is probed once a minute",
     False: "bot %s: the webhook link does not work (%s); its pushes wait, and it is probed every 5 minutes",

@@ -137,19 +137,19 @@ class Entries:
         self.counts["delivered"] += 1
         self._end(letter)
 
-    def again(self, letter: Letter, due: float) -> bool:
-        """Try it again at `due`; False where a newer one or a sign-out has taken its place."""
+    def again(self, letter: Letter, due: float) -> str:
+        """Try it again at `due`; otherwise what has taken its place: a newer one ("superseded"), or "signed_out"."""
         chat = self._end_lease(letter)
         if chat.generation == letter.generation:
             self._run(
                 "UPDATE push SET due = ?, attempts = ? WHERE generation = ?", due, letter.attempts, letter.generation
             )
-            return True
+            return ""
         if chat.forbids(letter.push):
             self.dropped["signed_out"] += 1
-        else:
-            self.counts["superseded"] += 1
-        return False
+            return "signed_out"
+        self.counts["superseded"] += 1
+        return "superseded"
 
     def give_up(self, letter: Letter, reason: str, now: float, *, offer_again: bool) -> None:
         """Drop it. `offer_again`: the visitor's next response may bring it back."""

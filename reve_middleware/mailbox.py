@@ -154,22 +154,22 @@ class Mailbox:
         with self._lock:
             self._release(letter)
 
-    def again(self, letter: Letter, due: float, now: float) -> bool:
-        """Try the letter again at `due`, unless a newer one waits; was it kept?"""
+    def again(self, letter: Letter, due: float, now: float) -> str:
+        """Try the letter again at `due`; otherwise why not: a newer one waits ("superseded"), or "signed_out"."""
         with self._lock:
             chat = self._chats[letter.push.key]
             if chat.waiting is not None:
                 self.counts["superseded"] += 1
                 self._release(letter)
-                return False
+                return "superseded"
             if self._known.is_signed_out(letter.push, now):
                 self.dropped["signed_out"] += 1
                 self._release(letter)
-                return False
+                return "signed_out"
             letter.due = due
             chat.in_flight, chat.waiting = None, letter
             self._push_due(letter)
-            return True
+            return ""
 
     def give_up(self, letter: Letter, reason: str, now: float, *, offer_again: bool) -> None:
         """Drop the letter. `offer_again`: the visitor's next response may bring it back."""

@@ -178,16 +178,16 @@ class Outbox:
         else:
             self._memory.done(letter)
 
-    def again(self, letter: Letter, due: float, now: float) -> bool:
-        """Try the letter again at `due`, unless a newer one waits or the visitor has signed out; was it kept?"""
+    def again(self, letter: Letter, due: float, now: float) -> str:
+        """Try the letter again at `due`; otherwise why not: a newer one waits ("superseded"), or "signed_out"."""
         self._in_flight.pop(letter.push.key, None)
         return self._put_back(letter, due, now)
 
-    def _put_back(self, letter: Letter, due: float, now: float) -> bool:
+    def _put_back(self, letter: Letter, due: float, now: float) -> str:
         if not letter.generation:
             return self._memory.again(letter, due, now)
-        kept = self._writer.answer(self._writer.tell(lambda entries: entries.again(letter, due)), None)
-        return kept is not False
+        why_not: str | None = self._writer.answer(self._writer.tell(lambda entries: entries.again(letter, due)), None)
+        return why_not or ""
 
     def give_up(self, letter: Letter, reason: str, now: float, *, offer_again: bool) -> None:
         """Drop the letter. `offer_again`: the visitor's next response may bring it back."""

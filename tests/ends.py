@@ -24,8 +24,8 @@ from faults import FaultServer, Line, Received, answer_bytes
 from workers import BOT, PATIENCE, Site
 
 PUSHES = 100
-AT_ONCE = 8
-"""Pushes that a process has in flight (`concurrency`)."""
+AT_ONCE = 1
+"""Pushes that a process has in flight to a bot that has not answered it yet."""
 LEFT = re.compile(r"(\d+) pushes were not delivered before the end")
 
 

@@ -156,7 +156,7 @@ def with_redirects(self: httpx.AsyncClient, *arguments: Any, **keywords: Any) ->
 stream = httpx.AsyncClient.stream
 MUTANTS: list[tuple[str, object, Callable[[], list[Row]]]] = [
     ("figures.settings", lambda url: settings(url, concurrency=20), lambda: figures.outage(100, 60.0)),
-    ("reve_middleware.mailbox.Mailbox.too_old", 20.0, lambda: figures.resets(50)),
+    ("reve_middleware.mailbox.Mailbox.too_old", 2.0, lambda: figures.resets(50)),
     ("reve_middleware.bearer.CurrentToken.refused", lambda *_: False, lambda: figures.rotation(50)),
     ("reve_middleware.delivery.HELD_FOR_TOKEN", 20.0, figures.wrong_token),
     ("reve_middleware.webhook.parse_retry_after", lambda *_: None, figures.retry_after),

@@ -84,11 +84,11 @@ def test_each_push_is_delivered_once(hooks: str) -> None:
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment(), text=True) as process:
             try:
-                server.wait_for(8)
+                server.wait_for(1)
                 assert process.stdin is not None
                 process.stdin.write("fork\n")
                 process.stdin.flush()
-                server.wait_for(8 + 4 * 8)
+                server.wait_for(1 + 4)
                 go.set()
                 out, err = process.communicate(timeout=20)
             finally:

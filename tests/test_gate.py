@@ -8,8 +8,10 @@ from reve_middleware.gate import (
     FAILURES_THAT_CLOSE,
     HELD_FOR_CONFIGURATION,
     HELD_FOR_TOKEN,
+    LARGEST_ROUND,
     LONGEST_RETRY_AFTER,
     LONGEST_WAIT,
+    ROUND_SECONDS,
     Gate,
     back_off,
     wait_for,
@@ -20,23 +22,23 @@ def start(gate: Gate, now: float) -> int:
     """Start as many attempts as the gate allows, at most 100."""
     count = 0
     while count < 100 and gate.may_try(now):
-        gate.started()
+        gate.started(now)
         count += 1
     return count
 
 
 def fail(gate: Gate, now: float, *, retry_after: float | None = None, chance: float = 0.5) -> bool:
-    gate.started()
+    gate.started(now)
     return gate.failed(now, retry_after, chance)
 
 
 def hold(gate: Gate, now: float, seconds: float = HELD_FOR_TOKEN, reason: str = "token") -> bool:
-    gate.started()
+    gate.started(now)
     return gate.hold(now, seconds, reason)
 
 
 def succeed(gate: Gate, now: float) -> bool:
-    gate.started()
+    gate.started(now)
     return gate.succeeded(now)
 
 
@@ -74,9 +76,20 @@ def test_what_the_server_asks_for_never_shortens_the_wait() -> None:
 # Overload --------------------------------------------------------------------------------------
 
 
-def test_an_open_gate_sets_no_limit() -> None:
-    """Without failures only the sender's own limit counts."""
+def test_a_bot_that_has_not_answered_yet_is_tried_by_one() -> None:
+    """A token that was wrong from the beginning costs one attempt, however many wait."""
     gate = Gate()
+    assert start(gate, 0.0) == 1
+    assert gate.failed(0.0, None, 0.5) is False
+    assert start(gate, 0.0) == 1, "a fault says nothing about the token"
+    assert gate.hold(0.0, HELD_FOR_TOKEN, "token") is True
+    assert start(gate, 0.0) == 0
+
+
+def test_an_open_gate_sets_no_limit() -> None:
+    """Once the bot has answered, and without failures, only the sender's own limit counts."""
+    gate = Gate()
+    assert succeed(gate, 0.0) is False
     assert start(gate, 0.0) == 100
     assert gate.reason == ""
     assert gate.opens_at() is None
@@ -117,35 +130,115 @@ def test_one_probe_at_a_time() -> None:
     assert start(gate, 48.0) == 1
 
 
-def test_traffic_ramps_one_two_four_eight() -> None:
-    """After the probe got through, 1, 2, 4, 8 may go at once, one step for each success; then there is no limit."""
+def reopened() -> Gate:
+    """Closed by failures, and opened by a probe at 0 s."""
     gate = Gate()
-    for _ in range(5):
+    for _ in range(FAILURES_THAT_CLOSE):
         fail(gate, 0.0, chance=0.0)
-    gate.started()
+    assert start(gate, 0.0) == 1
     assert gate.succeeded(0.0) is True
+    return gate
+
+
+def test_traffic_ramps_one_two_four_eight() -> None:
+    """After the probe, 1, 2, 4 and 8 go, each round when the one before is answered; then there is no limit."""
+    gate = reopened()
     assert gate.reason == ""
-    allowed = []
-    for _ in range(5):
-        count = start(gate, 0.0)
-        allowed.append(count)
-        for _ in range(count - 1):
-            gate.abandoned()
-        assert gate.succeeded(0.0) is False
-    assert allowed == [1, 2, 4, 8, 100]
+    begun = []
+    for second in range(4):
+        begun.append(start(gate, float(second)))
+        for _ in range(begun[-1]):
+            assert start(gate, second + 0.5) == 0, "a round is no window that slides"
+            assert gate.succeeded(second + 0.5) is False
+    assert begun == [1, 2, 4, LARGEST_ROUND]
+    assert start(gate, 4.0) == 100
+
+
+def test_the_first_second_after_an_outage_sees_two_requests() -> None:
+    """No round begins sooner than a second after the one before, however quick the answers."""
+    gate = reopened()
+    assert start(gate, 0.0) == 1
+    assert gate.opens_at() is None, "its answer is awaited"
+    gate.succeeded(0.01)
+    assert ROUND_SECONDS == 1.0
+    assert gate.opens_at() == 1.0
+    assert start(gate, 0.999) == 0
+    assert start(gate, 1.0) == 2
+
+
+def test_a_round_that_is_not_answered_holds_the_next_one() -> None:
+    """Time alone widens nothing."""
+    gate = reopened()
+    start(gate, 0.0)
+    gate.succeeded(0.0)
+    assert start(gate, 1.0) == 2
+    gate.succeeded(1.1)
+    assert start(gate, 100.0) == 0
+    gate.succeeded(100.0)
+    assert start(gate, 100.0) == 4
+
+
+def test_what_we_break_off_is_taken_back_from_its_round() -> None:
+    """A round that we broke off ourselves is made full again."""
+    gate = reopened()
+    start(gate, 0.0)
+    gate.abandoned()
+    assert start(gate, 0.0) == 1
+    gate.succeeded(0.0)
+    assert start(gate, 0.5) == 0
+    assert start(gate, 1.0) == 2
 
 
 def test_a_failure_on_the_ramp_closes_it_again() -> None:
     """While traffic ramps, one failure is enough."""
-    gate = Gate()
-    for _ in range(5):
-        fail(gate, 0.0, chance=0.0)
-    succeed(gate, 0.0)
+    gate = reopened()
     assert fail(gate, 1.0, chance=1.0) is True
     assert gate.opens_at() == 2.0
     assert start(gate, 1.5) == 0
     assert succeed(gate, 2.0) is True
     assert start(gate, 2.0) == 1
+
+
+def eight_under_way() -> Gate:
+    gate = Gate()
+    succeed(gate, 0.0)
+    for _ in range(8):
+        gate.started(0.0)
+    return gate
+
+
+def test_what_was_under_way_when_it_closed_opens_nothing() -> None:
+    """A success that comes in after five failures leaves the gate closed until a probe gets through."""
+    gate = eight_under_way()
+    assert [gate.failed(0.0, None, 1.0) for _ in range(5)] == [False] * 4 + [True]
+    assert gate.succeeded(0.1) is False
+    assert gate.reason == "overload"
+    assert [gate.succeeded(0.1), gate.succeeded(0.1)] == [False, False]
+    assert gate.opens_at() == back_off(5, 1.0)
+
+
+def test_failures_at_once_make_no_longer_wait() -> None:
+    """Eight that fail together are five failures and no more, unless one of them brings a pause."""
+    gate = eight_under_way()
+    for _ in range(7):
+        gate.failed(0.0, None, 1.0)
+    assert gate.opens_at() is None, "one is under way yet"
+    assert gate.failed(0.0, 100.0, 0.0) is False
+    assert gate.opens_at() == 100.0
+    assert start(gate, 100.0) == 1
+    gate.failed(100.0, None, 1.0)
+    assert gate.opens_at() == 100.0 + back_off(6, 1.0)
+
+
+def test_what_was_under_way_ends_no_hold() -> None:
+    """A fault of an attempt from before a refused token leaves the bot held, and held time running."""
+    gate = eight_under_way()
+    gate.hold(10.0, HELD_FOR_TOKEN, "token")
+    gate.failed(11.0, None, 1.0)
+    gate.succeeded(12.0)
+    gate.failed(13.0, 300.0, 0.0)
+    assert gate.reason == "token"
+    assert gate.held(40.0) == 30.0
 
 
 def test_a_pause_that_the_server_asks_for_is_kept_at_once() -> None:

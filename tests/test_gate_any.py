@@ -22,35 +22,44 @@ class AnyHistory(RuleBasedStateMachine):
         self.under_way = 0
         self.held = 0.0
         self.failures = 0
+        self.probing = False
 
     @rule(most=st.integers(1, 12))
     def attempts_start(self, most: int) -> None:
         shut = self.gate.reason != ""
         while most and self.gate.may_try(self.now):
             assert not (shut and self.under_way), "one probe at a time"
-            self.gate.started()
+            self.probing = shut
+            self.gate.started(self.now)
             self.under_way += 1
             most -= 1
 
     @precondition(lambda self: self.under_way)
     @rule()
     def success(self) -> None:
-        was_shut = self.gate.reason != ""
-        assert self.gate.succeeded(self.now) is was_shut
+        was = self.gate.reason
+        assert self.gate.succeeded(self.now) is self.probing
         self.under_way -= 1
-        self.failures = 0
-        assert self.gate.reason == ""
+        if was == "" or self.probing:
+            self.failures = 0
+        assert self.gate.reason == ("" if self.probing else was)
+        self.probing = False
 
     @precondition(lambda self: self.under_way)
     @rule(retry_after=st.none() | st.floats(0, 1e6), chance=st.floats(0, 0.999))
     def failure(self, retry_after: float | None, chance: float) -> None:
-        was_open = self.gate.reason == ""
+        was = self.gate.reason
+        was_open = was == ""
         closed = self.gate.failed(self.now, retry_after, chance)
         assert closed <= was_open
         self.under_way -= 1
-        self.failures += 1
-        if self.failures >= FAILURES_THAT_CLOSE:
-            assert self.gate.reason == "overload"
+        if was_open or self.probing:
+            self.failures += 1
+            if self.failures >= FAILURES_THAT_CLOSE:
+                assert self.gate.reason == "overload"
+        else:
+            assert self.gate.reason == was
+        self.probing = False
 
     @precondition(lambda self: self.under_way)
     @rule(what=st.sampled_from([(HELD_FOR_TOKEN, "token"), (HELD_FOR_CONFIGURATION, "configuration")]))
@@ -58,6 +67,7 @@ class AnyHistory(RuleBasedStateMachine):
         was = self.gate.reason
         assert self.gate.hold(self.now, *what) is (was != what[1])
         self.under_way -= 1
+        self.probing = False
         assert not self.gate.may_try(self.now)
 
     @precondition(lambda self: self.under_way)
@@ -66,6 +76,7 @@ class AnyHistory(RuleBasedStateMachine):
         before = self.gate.reason
         self.gate.abandoned()
         self.under_way -= 1
+        self.probing = False
         assert self.gate.reason == before
 
     @rule(seconds=st.floats(0, 400))
@@ -81,7 +92,8 @@ class AnyHistory(RuleBasedStateMachine):
         if self.under_way == 0:
             assert self.gate.may_try(self.now if opens_at is None else max(opens_at, self.now))
             assert opens_at is None or opens_at <= self.now + 330.0 + 1e-6
-        assert (opens_at is None) == (self.gate.reason == "" or self.under_way > 0)
+        assert opens_at is None or self.under_way == 0
+        assert opens_at is not None or self.gate.reason == "" or self.under_way
         assert self.gate._in_flight == self.under_way >= 0
 
 

@@ -64,7 +64,7 @@ def test_a_failed_push_gives_way_to_a_newer_one() -> None:
     box.offer(push("s", b"old"), 0.0)
     old = claim(box)
     box.offer(push("s", b"new", urgent=True), 0.0)
-    assert box.again(old, 5.0, 0.0) is False
+    assert box.again(old, 5.0, 0.0) == "superseded"
     assert list(bodies(box)) == [b"new"]
     assert sum_is_right(box)
 
@@ -74,7 +74,7 @@ def test_a_failed_push_is_claimed_again_when_it_is_due() -> None:
     box = Mailbox()
     box.offer(push("s"), 0.0)
     letter = claim(box)
-    assert box.again(letter, 7.0, 0.0) is True
+    assert box.again(letter, 7.0, 0.0) == ""
     assert box.claim(6.99, always) is None
     assert box.next_due(0.0, always) == 7.0
     assert box.claim(7.0, always) is letter
@@ -239,7 +239,7 @@ def test_a_push_in_flight_is_not_tried_again_after_a_sign_out() -> None:
     box.offer(push("s", captured=10), 0.0)
     letter = claim(box)
     box.let_go(("b", "s"), 20, 0.0)
-    assert box.again(letter, 1.0, 0.0) is False
+    assert box.again(letter, 1.0, 0.0) == "signed_out"
     assert box.sizes() == (0, 0)
     assert box.dropped == {"signed_out": 1}
 
@@ -249,7 +249,7 @@ def test_the_word_of_a_sign_out_itself_is_sent() -> None:
     box = Mailbox()
     box.let_go(("b", "s"), 20, 0.0)
     assert box.offer(push("s", b"bye", transition="", captured=20, urgent=True), 0.0).status == "queued"
-    assert box.again(claim(box), 1.0, 0.0) is True
+    assert box.again(claim(box), 1.0, 0.0) == ""
     assert list(bodies(box)) == [b"bye"]
 
 

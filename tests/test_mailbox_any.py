@@ -142,10 +142,10 @@ class AnySequence(RuleBasedStateMachine):
     def again(self, data: st.DataObject, wait: float) -> None:
         key = data.draw(st.sampled_from(sorted(self.in_flight)))
         number, letter = self.in_flight.pop(key)
-        kept = self.box.again(letter, self.now + wait, self.now)
+        why_not = self.box.again(letter, self.now + wait, self.now)
         gone = key in self.signed_out and letter.push.captured <= self.signed_out[key]
-        assert kept == (key not in self.waiting and not gone)
-        if kept:
+        assert why_not == ("superseded" if key in self.waiting else "signed_out" if gone else "")
+        if not why_not:
             self.waiting[key] = number, self.now + wait, False
             self.retried.add(number)
         elif key not in self.waiting:

@@ -87,7 +87,7 @@ def test_what_nobody_took_survives_the_worker(machine: Machine) -> None:
     one.offer(push("s", b"1", endpoint="login", visitor="ada", captured=5, at=6), machine.now)
     letter = machine.claim(one)
     letter.attempts += 1
-    assert one.again(letter, machine.now + 30.0, machine.now) is True
+    assert one.again(letter, machine.now + 30.0, machine.now) == ""
     machine.time_passes(30.0)
     found = machine.claim(machine.worker())
     assert (found.offered, found.attempts) == (pytest.approx(machine.now - 30.0), 1)
@@ -101,7 +101,7 @@ def test_a_failed_push_gives_way_to_a_newer_one(machine: Machine, two: Two) -> N
     one.offer(push("s", b"old"), machine.now)
     old = machine.claim(one)
     other.offer(push("s", b"new", urgent=True), machine.now)
-    assert one.again(old, machine.now, machine.now) is False
+    assert one.again(old, machine.now, machine.now) == "superseded"
     assert one.counts["superseded"] == 1
     assert machine.deliver_all(other) == [b"new"]
 
@@ -125,7 +125,7 @@ def test_a_late_verdict_changes_nothing(machine: Machine, two: Two) -> None:
     late = machine.claim(one)
     machine.time_passes(15.5)
     machine.claim(other)
-    assert one.again(late, machine.now, machine.now) is True
+    assert one.again(late, machine.now, machine.now) == ""
     assert machine.nothing_for(one)
     assert other.sizes() == (0, 1)
 
@@ -248,7 +248,7 @@ def test_a_failed_push_is_not_tried_again_after_a_sign_out(machine: Machine, two
         other.let_go(("b", session), 20, machine.now)
         other.offer(push(session, session.encode(), transition="", captured=20, urgent=True), machine.now)
     assert machine.nothing_for(other)
-    assert one.again(fails, machine.now, machine.now) is False
+    assert one.again(fails, machine.now, machine.now) == "signed_out"
     assert (one.dropped, other.dropped) == ({"signed_out": 1}, {})
     assert machine.deliver_all(other) == [b"fails"]
     machine.time_passes(15.5)

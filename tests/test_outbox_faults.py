@@ -114,7 +114,7 @@ def test_a_file_that_cannot_be_used(machine: Machine, log: Log, spoil: Callable[
     for _ in range(3):  # looks for the file again, and again in vain
         mended(machine, box)
     letter = machine.claim(box)
-    assert box.again(letter, machine.now + 0.5, machine.now) is True
+    assert box.again(letter, machine.now + 0.5, machine.now) == ""
     machine.time_passes(0.5)
     assert machine.deliver_all(box) == [b"3"]
     assert box.next_due(machine.now, always) == machine.now + LOOK_SECONDS

@@ -5,15 +5,16 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from delivering import Clock, Results, books_balance, listening, push, sending, settings
+from delivering import Clock, Results, answered, books_balance, listening, push, sending, settings
 from faults import PATIENCE, FaultServer, held, reply, reset
 
-from reve_middleware import delivery
+from reve_middleware import delivery, gate
 from reve_middleware.delivery import Result
 
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "ROUND_SECONDS", 0.0)
     """Full jitter that always comes out at nothing: what is tried again is tried at once."""
     monkeypatch.setattr(delivery, "random", SimpleNamespace(random=lambda: 0.0))
 
@@ -97,6 +98,7 @@ def test_at_most_eight_at_once(results: Results) -> None:
     """However many chats wait, eight attempts are under way at most."""
     go = threading.Event()
     with FaultServer(default=held(go)) as server, sending(settings(server.url, on_result=results)) as sender:
+        answered(sender)
         for number in range(30):
             sender.offer(push(f"s{number}"))
         server.wait_for(8)
@@ -136,7 +138,8 @@ def test_a_newer_profile_replaces_one_that_is_tried_again(results: Results) -> N
         server.wait_for(1)
         sender.offer(push("s", b"new", urgent=True))
         go.set()
-        results.wait_for(2)
+        told = [(result.outcome, result.reason) for result in results.wait_for(2)]
+        assert told == [("dropped", "superseded"), ("delivered", "status_204")]
         assert [received.body for received in server.received] == [b"old", b"new"]
         assert (sender.stats()["superseded"], sender.stats()["delivered"]) == (1, 1)
 

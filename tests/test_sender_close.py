@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from delivering import Results, books_balance, listening, push, sending, settings
+from delivering import Results, answered, books_balance, listening, push, sending, settings
 from faults import PATIENCE, FaultServer, held, raw, reply, silence
 
 from reve_middleware import ReveMiddleware, ReveWSGIMiddleware
@@ -80,6 +80,7 @@ def test_a_hung_webhook_is_not_waited_for() -> None:
     assert module.CLOSE_SECONDS == 2.0
     with FaultServer(default=silence) as server, listening() as log:
         sender = Sender(settings(server.url))
+        answered(sender)
         for number in range(20):
             sender.offer(push(f"s{number}"))
         server.wait_for(8)
@@ -97,7 +98,7 @@ def test_a_failing_webhook_is_tried_once_more_and_no_longer(results: Results) ->
     """At the end each push has one attempt; what fails is counted, and offered again if the process goes on."""
     with FaultServer(default=reply(503)) as server, listening() as log:
         sender = Sender(settings(server.url, on_result=results, concurrency=2))
-        sender.gates["b"].started()
+        sender.gates["b"].started(0.0)
         sender.gates["b"].failed(time.monotonic(), 0.0, 0.0)  # shut: one probe at a time
         sender.offer(push("s"))
         began = time.monotonic()
@@ -155,6 +156,7 @@ def test_a_push_while_it_closes(results: Results) -> None:
     """A push offered while the sender closes is delivered by the thread that follows."""
     go = threading.Event()
     with FaultServer(held(go)) as server, sending(settings(server.url, on_result=results)) as sender:
+        answered(sender)
         sender.offer(push("s1"))
         server.wait_for(1)
         closing = threading.Thread(target=sender.close, args=(PATIENCE,))

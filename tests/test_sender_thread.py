@@ -9,15 +9,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from delivering import Clock, Results, books_balance, bot, listening, push, sending, settings
+from delivering import Clock, Results, answered, books_balance, bot, listening, push, sending, settings
 from faults import PATIENCE, Answer, FaultServer, Line, answer_bytes, held, refusing, reply, reset, silence
 
-from reve_middleware import delivery
+from reve_middleware import delivery, gate
 from reve_middleware.sender import Sender
 
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "ROUND_SECONDS", 0.0)
     """Full jitter that always comes out at nothing: what is tried again is tried at once."""
     monkeypatch.setattr(delivery, "random", SimpleNamespace(random=lambda: 0.0))
 
@@ -58,6 +59,7 @@ def test_a_bot_that_hangs_holds_up_no_other(server: FaultServer, results: Result
     with FaultServer(default=silence) as down:
         bots = [bot("down", down.url), bot("up", server.url)]
         with sending(settings(bots=bots, on_result=results)) as sender:
+            answered(sender)
             for number in range(20):
                 sender.offer(push(f"s{number}", bot="down"))
             down.wait_for(8)
@@ -147,6 +149,7 @@ def test_a_fault_of_ours_loses_nothing(results: Results) -> None:
         sending(settings(server.url, on_result=results)) as sender,
         listening() as log,
     ):
+        answered(sender)
         sender.offer(push("s1", b"1"))
         server.wait_for(1)
         run, claim = sender._run, sender.mailbox.claim

@@ -5,14 +5,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from delivering import Clock, Results, books_balance, bot, listening, push, sending, settings
+from delivering import Clock, Results, answered, books_balance, bot, listening, push, sending, settings
 from faults import PATIENCE, FaultServer, Line, answer_bytes, reply
 
-from reve_middleware import delivery
+from reve_middleware import delivery, gate
 
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "ROUND_SECONDS", 0.0)
     monkeypatch.setattr(delivery, "random", SimpleNamespace(random=lambda: 0.0))
 
 
@@ -68,6 +69,7 @@ def test_a_token_that_rotates_costs_nothing(results: Results) -> None:
         sending(settings(server.url, token=tokens, concurrency=20, on_result=results)) as sender,
         listening() as log,
     ):
+        answered(sender)
         for number in range(20):
             sender.offer(push(f"s{number}"))
         assert {(result.outcome, result.attempt) for result in results.wait_for(20)} == {("delivered", 1)}
