@@ -6,17 +6,16 @@ made around the application, and what is not a page of ours passes as the same o
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from typing import Any, TypeAlias
-from urllib.parse import quote, unquote
 
 from starlette.requests import Request as StarletteRequest
 
 from . import bridge, capture
+from .concurrency import forever, is_stray, time_limit
 from .exchange import Outgoing
-from .inject import HeadFinder, insert, page_type, with_tag
+from .inject import GROWING, HeadFinder, insert, with_tag
 from .messages import (
     Answer,
     Ask,
@@ -26,23 +25,22 @@ from .messages import (
     LookedUp,
     LookUp,
     Offer,
+    Pending,
     ReadBody,
-    Request,
     Start,
     Verb,
 )
+from .quiet import NOTHING_ASKED
+from .scope import Message, Scope, is_plain, look_up_scope, may_be_page, request_of
 from .shell import Shell, now_in_microseconds
 from .visitor import KEY, Visit, current_visit
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[Any]]
 
-NOT_LOOKED_UP = (b"content-", b"if-", b"sec-", b"x-reve-")
-"""How headers begin that belong to the browser's report and not to the internal GET."""
-NOT_LOOKED_UP_WHOLE = frozenset({b"transfer-encoding", b"expect", b"range", b"origin", b"te", b"trailer", b"upgrade"})
+AMBIGUOUS = b""
+"""Stands for two `Cookie` headers with our names in them."""
 
 
 class ReveMiddleware(Shell):
@@ -59,27 +57,38 @@ class ReveMiddleware(Shell):
                 send = self._flush_at_shutdown(send)
                 self._begin()
             return await self.app(scope, receive, send)
-        if KEY in scope:  # a layer of ours is outside: this one stands down
-            return await self.app(scope, receive, send)
+        if KEY in scope or ("wsgi_environ" in scope and KEY in scope["wsgi_environ"]):  # (which a2wsgi puts there)
+            return await self.app(scope, receive, send)  # a layer of ours is outside: this one stands down
         if not self._begun:
             self._begin()
-        path, mount = scope["path"], scope.get("root_path", "")
+        path, headers = scope["path"], scope.get("headers", ())  # a hand-made scope may have none
+        if type(headers) is not list and type(headers) is not tuple:  # an iterator: the application reads it too
+            headers = scope["headers"] = [tuple(pair) for pair in headers]
         if self._within in path:
             answer = await self._own(scope, receive)
             if answer is not None:
                 return await _send(answer, send)
 
-        visit = scope[KEY] = Visit(self._core, mount, path, now_in_microseconds())
+        cookie: bytes | None = None
+        for name, value in headers:
+            if name == b"cookie" and self._ids_cookie in value:
+                cookie = value if cookie is None else AMBIGUOUS
+        began = 0 if cookie is None else now_in_microseconds()
+        visit = scope[KEY] = Visit(self._core, scope.get("root_path", ""), path, began)
         response: _Response | None = None
+        started = False
 
         def outgoing(message: Message) -> Awaitable[None]:
-            nonlocal response
-            if response is None:
-                if message["type"] == "http.response.start" and self._concerns(scope, message):
-                    response = _Response(self, scope, visit, send)
-                    return response.start(message)
-                return send(message)
-            return send(message) if response.held is None else response.more(message)
+            nonlocal response, started
+            if not started:
+                if message["type"] == "http.response.start":
+                    started = True
+                    if cookie is not None or (self._injects and may_be_page(message)):
+                        response = _Response(self, scope, visit, send)
+                        return response.start(message, cookie)
+            elif response is not None and response.held is not None:
+                return response.more(message)
+            return send(message)
 
         token = current_visit.set(visit)
         try:
@@ -90,24 +99,11 @@ class ReveMiddleware(Shell):
                     await response.release()
             raise
         finally:
+            visit.over = True
             current_visit.reset(token)
-        if response is not None:
+        if response is not None and response.held is not None:
             await response.release()
         return result
-
-    def _concerns(self, scope: Scope, start: Message) -> bool:
-        """Has this visitor a chat, or may this be a page?"""
-        name = self._settings.cookies.ids_name
-        for key, value in scope["headers"]:
-            if key == b"cookie" and name in value:
-                return True
-        headers = start.get("headers", ())
-        if not isinstance(headers, (list, tuple)):
-            return True  # an iterator can be read once, so it is read where that is minded
-        try:
-            return self._settings.inject and page_type(headers) is not None
-        except Exception:  # no headers as ASGI has them: the server will say so
-            return False
 
     async def _own(self, scope: Scope, receive: Receive) -> Answer | None:
         """The answer to a request for one of our two paths."""
@@ -123,8 +119,11 @@ class ReveMiddleware(Shell):
                 return capture.answer("anonymous", [])
         return None
 
-    async def _drive(self, flow: Generator[Verb, Any, Any], scope: Scope, receive: Receive | None = None) -> Any:
-        """Carry out what a flow of the core asks for, in the application's own context."""
+    async def _drive(
+        self, flow: Generator[Verb, Any, Any], scope: Scope, receive: Receive | None = None, asked: Any = NOTHING_ASKED
+    ) -> Any:
+        """Carry out what a flow of the core asks for, in the application's own context. `asked`: what need not be
+        asked again."""
         answer: Any = None
         while True:
             try:
@@ -133,6 +132,10 @@ class ReveMiddleware(Shell):
                 return stop.value
             answer = None  # error trackers show the locals of whoever is running
             match verb:
+                case Ask(what) if what in asked:
+                    answer = asked.pop(what)
+                    if isinstance(answer, Pending):
+                        answer = await self._callables.finish(what, answer)
                 case Ask(what):
                     answer = await self._callables.ask(what, StarletteRequest(scope))
                 case ReadBody(limit, seconds):
@@ -147,6 +150,9 @@ class ReveMiddleware(Shell):
                 case _:
                     answer = self._perform(verb)
 
+    def _ask_at_once(self, what: str, scope: Scope) -> Any:
+        return self._callables.ask_at_once(what, StarletteRequest(scope))
+
     async def _look_up(self, verb: LookUp, scope: Scope) -> LookedUp:
         """One internal GET; the inquiry runs at its response start. Whatever goes wrong in there is
         the application's answer to a request that nobody sent."""
@@ -160,7 +166,7 @@ class ReveMiddleware(Shell):
         async def receive() -> Message:
             nonlocal asked
             if asked:
-                await asyncio.get_running_loop().create_future()  # nobody disconnects
+                await forever()  # nobody disconnects
             asked = True
             return {"type": "http.request", "body": b"", "more_body": False}
 
@@ -172,17 +178,16 @@ class ReveMiddleware(Shell):
                 found = await self._inquire(verb, visit, inner)
 
         token = current_visit.set(visit)
-        in_time = False
+        limit = time_limit(verb.seconds)
         try:
-            async with asyncio.timeout(verb.seconds):
-                with contextlib.suppress(Exception):
-                    await self.app(inner, receive, send)
-                in_time = True
-        except TimeoutError:
-            pass
+            async with limit:
+                await self.app(inner, receive, send)
+        except BaseException as error:
+            if not isinstance(error, Exception) and not is_stray(error):
+                raise
         finally:
             current_visit.reset(token)
-        if not started and in_time:
+        if not started and not limit.expired():
             found = await self._inquire(verb, visit, inner)
         return LookedUp(found, cookies)
 
@@ -204,7 +209,7 @@ class ReveMiddleware(Shell):
 
 
 class _Response:
-    """One response that concerns us, from its start message on."""
+    """One response that may concern us, from its start message on."""
 
     __slots__ = ("_finder", "_scope", "_send", "_shell", "_tag", "_visit", "held")
 
@@ -213,98 +218,127 @@ class _Response:
         self._scope = scope
         self._visit = visit
         self._send = send
-        self._finder = HeadFinder()
-        self._tag = b""
         self.held: list[Message] | None = None
-        """The start and the body messages that wait for the head to be found."""
+        """The messages that wait for the head to be found; the start among them where the tag changes it."""
 
-    async def start(self, message: Message) -> None:
+    def start(self, message: Message, cookie: bytes | None) -> Awaitable[None]:
+        """The start message; `cookie`: of a visitor with a chat."""
         given = message.get("headers", ())
-        headers: Headers = list(given)
-        outgoing = Outgoing(headers, None)
-        shell, visit = self._shell, self._visit
+        headers = given if type(given) is list else list(given)
+        if headers is not given and type(given) is not tuple:
+            message = {**message, "headers": headers}
+        tag: bytes | None = None
         try:
-            request = request_of(self._scope, visit.path, visit.mount)
-            flow = shell._core.response(request, Start(message["status"], headers), visit, now_in_microseconds())
-            outgoing = await shell._drive(flow, self._scope)
+            if cookie is not None:
+                flow_and_asked = self._begin_the_whole_way(message["status"], headers, cookie)
+                if flow_and_asked is not None:
+                    return self._go_the_whole_way(message, headers, *flow_and_asked)
+            if cookie is None or (self._shell._injects and may_be_page(message)):
+                tag = self._tag_for(Start(message["status"], headers))
         except Exception as error:
-            shell._notes.fault(error)
-        if outgoing.headers is not headers or not isinstance(given, (list, tuple)):
-            message = {**message, "headers": outgoing.headers}
-        if outgoing.tag is None:
-            await self._send(message)
-        else:
-            self._tag = outgoing.tag
-            self.held = [message]
+            self._shell._notes.fault(error)
+        return self._hold_or_send(message, tag)
 
-    async def more(self, message: Message) -> None:
-        """The next message while the start is held."""
-        body = message.get("body", b"")
-        if message["type"] != "http.response.body" or not isinstance(body, bytes):
-            await self.release()
-            await self._send(message)
-            return
+    def _begin_the_whole_way(
+        self, status: int, headers: Headers, cookie: bytes
+    ) -> tuple[Generator[Verb, Any, Outgoing], dict[str, Any]] | None:
+        """None where there is nothing to say to the visitor's chat."""
+        core, scope, visit, now = self._shell._core, self._scope, self._visit, now_in_microseconds()
+        asked = NOTHING_ASKED
+        if is_plain(scope["headers"], headers):
+            path = request_of(scope, visit.path, visit.mount).path if core.quiet.minds_paths else ""
+            told = core.quiet.look(cookie, path, visit, now, self._shell._ask_at_once, scope)
+            if told is None:
+                return None
+            asked = told
+        request = request_of(scope, visit.path, visit.mount)
+        return core.response(request, Start(status, headers), visit, now), asked
+
+    def _tag_for(self, start: Start) -> bytes | None:
+        shell, visit = self._shell, self._visit
+        tag, note = shell._core.page(request_of(self._scope, visit.path, visit.mount), start, visit)
+        if note is not None:
+            shell._perform(note)
+        return tag
+
+    async def _go_the_whole_way(
+        self, message: Message, headers: Headers, flow: Generator[Verb, Any, Outgoing], asked: dict[str, Any]
+    ) -> None:
+        outgoing = Outgoing(headers, None)
+        try:
+            outgoing = await self._shell._drive(flow, self._scope, None, asked)
+        except Exception as error:
+            self._shell._notes.fault(error)
+        if outgoing.headers is not headers:
+            message = {**message, "headers": outgoing.headers}
+        await self._hold_or_send(message, outgoing.tag)
+
+    def _hold_or_send(self, start: Message, tag: bytes | None) -> Awaitable[None]:
+        if tag is None:
+            return self._send(start)
+        self._tag = tag
+        self._finder = HeadFinder()
+        if any(name.lower() in GROWING for name, _ in start.get("headers", ())):
+            self.held = [start]  # it depends on whether the tag goes in
+            return NOTHING
+        self.held = []
+        return self._send(start)
+
+    def more(self, message: Message) -> Awaitable[None]:
+        """The next message while the head is looked for."""
         assert self.held is not None  # noqa: S101
         self.held.append(message)
-        found = self._finder.feed(body, last=not message.get("more_body", False))
-        if found == HeadFinder.NONE:
-            self._shell._notes.say("no_head")
-            await self.release()
-        elif found != HeadFinder.MORE:
-            self._put_in(found)
-            await self.release()
+        body = message.get("body", b"")
+        if message["type"] == "http.response.body" and isinstance(body, bytes):
+            found = self._finder.feed(body, last=not message.get("more_body", False))
+            if found == HeadFinder.MORE:
+                return NOTHING
+            if found == HeadFinder.NONE:
+                self._shell._notes.say("no_head")
+            else:
+                self._put_in(found)
+        return self.release()
 
     def _put_in(self, offset: int) -> None:
         assert self.held is not None  # noqa: S101
-        start, *bodies = self.held
+        starts = [message for message in self.held if message["type"] == "http.response.start"]
+        bodies = self.held[len(starts) :]
         changed = insert([body.get("body", b"") for body in bodies], offset, self._tag)
         self.held = [
-            {**start, "headers": with_tag(list(start.get("headers", ())), len(self._tag))},
+            *({**start, "headers": with_tag(start.get("headers", ()), len(self._tag))} for start in starts),
             *(
                 body if body.get("body", b"") is chunk else {**body, "body": chunk}
                 for body, chunk in zip(bodies, changed, strict=True)
             ),
         ]
 
-    async def release(self) -> None:
+    def release(self) -> Awaitable[None]:
         """Send what is held, and hold nothing more."""
         held, self.held = self.held, None
-        for message in held or ():
-            await self._send(message)
+        return _send_all(held or (), self._send)
 
 
-def request_of(scope: Scope, path: str, mount: str) -> Request:
-    """The head of a request; `path` and `mount` as they were when it came in."""
-    if mount and path.startswith(mount) and path[len(mount) : len(mount) + 1] in ("", "/"):
-        path = path[len(mount) :]
-    return Request(scope["method"], path, mount, scope.get("scheme", "http"), scope["headers"])
+class _Nothing:
+    """An awaitable that is done."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Any:
+        return iter(())
 
 
-def look_up_scope(scope: Scope, path: str) -> dict[str, Any]:
-    """The scope of the internal GET: the browser's own cookies and names, nothing of its report."""
-    path, _, query = path.partition("?")
-    path, mount = unquote(path), scope.get("root_path", "")
-    whole = mount + path if scope["path"].startswith(mount) else path
-    headers = [
-        (name, value)
-        for name, value in scope["headers"]
-        if not name.startswith(NOT_LOOKED_UP) and name not in NOT_LOOKED_UP_WHOLE
-    ]
-    return {
-        **scope,
-        "method": "GET",
-        "path": whole,
-        "raw_path": quote(whole).encode(),
-        "query_string": query.encode(),
-        "headers": headers,
-        "extensions": {},
-    }
+NOTHING = _Nothing()
+
+
+async def _send_all(messages: Iterable[Message], send: Send) -> None:
+    for message in messages:
+        await send(message)
 
 
 async def _read(receive: Receive, limit: int, seconds: float) -> bytes | BodyFault:
     body: bytes = b""
     try:
-        async with asyncio.timeout(seconds):
+        async with time_limit(seconds):
             while True:
                 message = await receive()
                 if message["type"] != "http.request":

@@ -6,15 +6,14 @@ bound is possible. `identity=` is cheap by contract and runs in place.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import time
-import types
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from .messages import NO_ANSWER
+from .concurrency import Unfinished, first_step, is_stray, time_limit, within
+from .messages import NO_ANSWER, NOT_BEGUN, Pending
 from .notes import Notes, where
 from .threads import DaemonThreads, NoThreadError, run_in
 
@@ -25,6 +24,8 @@ ASK_SECONDS = 2.0
 TIME_OUTS_IN_A_ROW = 3
 SUSPENDED_SECONDS = 30.0
 MOST_THREADS = 8
+PLAIN = frozenset({str, int, tuple, dict, type(None)})
+"""Most answers are one of these; whether another is awaitable takes a while to find out."""
 
 _threads = DaemonThreads("reve-middleware-ask", MOST_THREADS, queues=True)
 
@@ -63,6 +64,16 @@ class _Question:
         self._notes.say("raised", f"{self.name}= raised {what}")
 
 
+class _Begun(Pending):
+    """A callable that was asked: what is left of it, or how it failed."""
+
+    __slots__ = ("raised", "rest")
+
+    def __init__(self, rest: Awaitable[Any] | None, raised: str = "") -> None:
+        self.rest = rest
+        self.raised = raised
+
+
 class Callables:
     """`profile=`, `identity=` and `consent=`."""
 
@@ -74,34 +85,63 @@ class Callables:
         }
 
     async def ask(self, name: str, request: Any) -> Any:
-        """The callable's value, or NO_ANSWER; under asyncio."""
+        """The callable's value, or NO_ANSWER; under ASGI."""
+        answer = self.ask_at_once(name, request)
+        if answer is NOT_BEGUN:
+            function = self._questions[name].function
+            answer = _Begun(run_in(_threads, copy_context().run, function, request))
+        return await self.finish(name, answer) if isinstance(answer, _Begun) else answer
+
+    def ask_at_once(self, name: str, request: Any) -> Any:
+        """As `ask`, without waiting and without a word in the log: where that cannot be, a Pending for `finish`.
+        NOT_BEGUN: a plain function other than `identity=` belongs into a thread, and `ask` puts it there."""
         question = self._questions[name]
         if not question.may_be_asked():
             return NO_ANSWER
-        limit: asyncio.Timeout | None = None
+        if not (question.is_async or name == "identity"):
+            return NOT_BEGUN
         try:
-            if question.is_async or name == "identity":
-                value = question.function(request)
-            else:
-                async with asyncio.timeout(ASK_SECONDS) as limit:
-                    value = await run_in(_threads, copy_context().run, question.function, request)
-            if inspect.isawaitable(value):
-                limit = asyncio.timeout(ASK_SECONDS)
+            value = question.function(request)
+            if type(value) not in PLAIN and inspect.isawaitable(value):
+                value = first_step(value)
+                if isinstance(value, Unfinished):
+                    return _Begun(value.rest)
+            if name == "consent":
+                value = bool(value)  # which may raise as well
+        except Exception as error:
+            return _Begun(None, where(error))
+        except BaseException as error:
+            if not is_stray(error):
+                raise
+            return _Begun(None, where(error))
+        question.answered()
+        return value
+
+    async def finish(self, name: str, begun: Any) -> Any:
+        """The value of what `ask_at_once` began, or NO_ANSWER."""
+        question = self._questions[name]
+        if begun.rest is None:
+            return self.give_up(name, begun)
+        limit = time_limit(ASK_SECONDS)
+        try:
+            async with limit:
+                value = await begun.rest
+            if inspect.isawaitable(value):  # of a plain function
+                limit = time_limit(ASK_SECONDS)
                 value = await within(limit, value)
             if name == "consent":
                 value = bool(value)  # which may raise as well
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            complain, what = question.raised, where(error)  # something that the callable waited for was cancelled
         except NoThreadError:
             complain, what = question.timed_out, "was not asked: no thread can be started"
         except Exception as error:
-            if limit is not None and limit.expired():
+            if limit.expired():
                 complain, what = question.timed_out, f"took more than {ASK_SECONDS:g} s"
             else:
                 complain, what = question.raised, where(error)
+        except BaseException as error:
+            if not is_stray(error):
+                raise
+            complain, what = question.raised, where(error)
         else:
             question.answered()
             return value
@@ -110,49 +150,26 @@ class Callables:
 
     def ask_now(self, name: str, request: Any) -> Any:
         """The callable's value, or NO_ANSWER; under WSGI."""
-        question = self._questions[name]
+        answer = self.ask_in_place(name, request)
+        return self.give_up(name, answer) if isinstance(answer, _Begun) else answer
+
+    def ask_in_place(self, name: str, request: Any) -> Any:
+        """As `ask_now`, without a word in the log: where it raised, a Pending for `give_up`."""
         try:
-            value = question.function(request)
-            if inspect.iscoroutine(value):
+            value = self._questions[name].function(request)
+            if type(value) not in PLAIN and inspect.iscoroutine(value):
                 value.close()
                 raise TypeError("async under WSGI")
-            if name == "consent":
-                value = bool(value)  # which may raise as well
+            return bool(value) if name == "consent" else value  # which may raise as well
         except Exception as error:
-            what = where(error)
-        else:
-            return value
-        question.raised(what)
+            return _Begun(None, where(error))
+
+    def give_up(self, name: str, begun: Any) -> Any:
+        """Say how it failed."""
+        self._questions[name].raised(begun.raised)
         return NO_ANSWER
 
 
 def is_async(function: Callable[..., Any]) -> bool:
     """Is it a coroutine function, or an object that is called like one?"""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
-
-
-async def within(limit: asyncio.Timeout, awaitable: Awaitable[Any]) -> Any:
-    """Await it within the limit; its first step without one, since most end there and a time limit
-    costs more than they do."""
-    steps = awaitable.__await__()
-    try:
-        first = steps.send(None)
-    except StopIteration as stop:
-        return stop.value
-    async with limit:
-        return await _rest(steps, first)
-
-
-@types.coroutine
-def _rest(steps: Generator[Any, Any, Any], yielded: Any) -> Generator[Any, Any, Any]:
-    """The steps of an awaitable after its first."""
-    try:
-        while True:
-            try:
-                sent = yield yielded
-            except BaseException as error:
-                yielded = steps.throw(error)
-            else:
-                yielded = steps.send(sent)
-    except StopIteration as stop:
-        return stop.value

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from itsdangerous import BadData, Signer
 from itsdangerous.encoding import base64_decode, base64_encode
@@ -24,9 +24,11 @@ CLOCK_SKEW = 60
 LONGEST_VALUE = 4096
 """Bytes; browsers keep no longer cookie (RFC 6265 §6.1)."""
 REMEMBERED_VALUES = 4096
-"""Genuine values whose signature is not computed again."""
+"""Genuine values that are not verified and read again."""
 
 MICRO = 1_000_000
+
+T = TypeVar("T")
 
 
 class Ids(NamedTuple):
@@ -52,7 +54,8 @@ class Cookies:
         self.mark_name = f"{prefix}{base}-mark".encode()
         self._attributes = b"; Path=/; HttpOnly; SameSite=Lax" + (b"" if dev else b"; Secure")
         oldest_first = list(reversed(secrets))  # the order itsdangerous asks for: it signs with the last
-        self._genuine: dict[tuple[bytes, bytes], bytes] = {}
+        self._known_ids: dict[bytes, Ids] = {}
+        self._known_marks: dict[bytes, Mark] = {}
         self._ids = self._signer(oldest_first, b"reve-middleware ids cookie")
         self._mark = self._signer(oldest_first, b"reve-middleware mark cookie")
 
@@ -62,29 +65,39 @@ class Cookies:
 
     def ids(self, headers: Iterable[bytes], now: int) -> Ids | None:
         """The chat in the `Cookie` header values, if it is genuine and not older than 12 h."""
-        payload = self._unsign(self._ids, find(headers, self.ids_name))
-        if payload is None:
+        value = find(headers, self.ids_name)
+        if value is None:
             return None
+        ids = self._known_ids.get(value) or self._read_ids(value)
+        if ids is None:
+            return None
+        since, until = lifetime(ids)
+        return ids if since <= now <= until else None
+
+    def mark(self, headers: Iterable[bytes]) -> Mark | None:
+        """The mark in the `Cookie` header values, if it is genuine."""
+        value = find(headers, self.mark_name)
+        return None if value is None else self._known_marks.get(value) or self._read_mark(value)
+
+    def _read_ids(self, value: bytes) -> Ids | None:
         try:
-            chatbot_id, session_id, captured = json.loads(base64_decode(payload))
+            chatbot_id, session_id, captured = json.loads(base64_decode(_unsign(self._ids, value)))
         except (ValueError, TypeError, BadData):
             return None
         if not (isinstance(chatbot_id, str) and isinstance(session_id, str) and isinstance(captured, int)):
             return None
-        if not -CLOCK_SKEW * MICRO <= now - captured <= MAX_AGE * MICRO:
-            return None
-        return Ids(chatbot_id, session_id, captured)
+        ids = Ids(chatbot_id, session_id, captured)
+        _remember(self._known_ids, value, ids)
+        return ids
 
-    def mark(self, headers: Iterable[bytes]) -> Mark | None:
-        """The mark in the `Cookie` header values, if it is genuine."""
-        payload = self._unsign(self._mark, find(headers, self.mark_name))
-        if payload is None:
-            return None
+    def _read_mark(self, value: bytes) -> Mark | None:
         try:
-            session, who, version, profile, at = payload.decode("ascii").split(".")
-            return Mark(session, who, version, profile, int(at))
-        except ValueError:
+            session, who, version, profile, at = _unsign(self._mark, value).decode("ascii").split(".")
+            mark = Mark(session, who, version, profile, int(at))
+        except (ValueError, BadData):
             return None
+        _remember(self._known_marks, value, mark)
+        return mark
 
     def write_ids(self, ids: Ids) -> bytes:
         """The `Set-Cookie` value that keeps `ids`."""
@@ -104,32 +117,44 @@ class Cookies:
     def _set(self, name: bytes, value: bytes, seconds: int) -> bytes:
         return b"%b=%b; Max-Age=%d%b" % (name, value, seconds, self._attributes)
 
-    def _unsign(self, signer: Signer, value: bytes | None) -> bytes | None:
-        if not value or len(value) > LONGEST_VALUE:
-            return None
-        known = self._genuine.get((signer.salt, value))
-        if known is not None:
-            return known
-        try:
-            payload = signer.unsign(value)
-        except BadData:
-            return None
-        if len(self._genuine) >= REMEMBERED_VALUES:
-            self._genuine.clear()
-        self._genuine[signer.salt, value] = payload
-        return payload
+
+def lifetime(ids: Ids) -> tuple[int, int]:
+    """The first and the last microsecond in which it counts: not from the future, and not older than 12 h."""
+    return ids.captured - CLOCK_SKEW * MICRO, ids.captured + MAX_AGE * MICRO
 
 
 def find(headers: Iterable[bytes], name: bytes) -> bytes | None:
     """The value of the one cookie called exactly `name`; None where there is none or more than one."""
     found: bytes | None = None
+    begin = name + b"="
     for header in headers:
-        if name not in header:
+        at = header.find(begin)
+        if at < 0:
             continue
-        for pair in header.split(b";"):
-            key, equals, value = pair.strip(b" \t").partition(b"=")
-            if key == name and equals:
-                if found is not None:
-                    return None
-                found = value
+        behind = at + len(begin)
+        if (at == 0 or header[at - 2 : at] == b"; ") and header.find(begin, behind) < 0:
+            values = [header[behind:].partition(b";")[0].rstrip(b" \t")]  # as browsers write it
+        else:
+            values = _all(header, name)
+        if len(values) + (found is not None) > 1:
+            return None
+        found = values[0] if values else found
     return found
+
+
+def _all(header: bytes, name: bytes) -> list[bytes]:
+    """The values of the cookies called `name` (RFC 6265 §4.2.1)."""
+    pairs = [pair.strip(b" \t").partition(b"=") for pair in header.split(b";")]
+    return [value for key, equals, value in pairs if key == name and equals]
+
+
+def _unsign(signer: Signer, value: bytes) -> bytes:
+    if not value or len(value) > LONGEST_VALUE:
+        raise BadData("no value of ours")
+    return signer.unsign(value)
+
+
+def _remember(known: dict[bytes, T], value: bytes, what: T) -> None:
+    if len(known) >= REMEMBERED_VALUES:
+        known.clear()
+    known[value] = what

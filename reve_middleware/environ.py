@@ -6,21 +6,43 @@ import io
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote_to_bytes
 
-from .messages import BodyFault, Headers, Request
+from starlette.requests import Request as StarletteRequest
+
+from .messages import READ_BY_THE_CORE, BodyFault, Headers, Request
 
 Environ: TypeAlias = dict[str, Any]
+TextHeaders: TypeAlias = list[tuple[str, str]]
+
+REASONS = {
+    200: "200 OK",
+    400: "400 Bad Request",
+    403: "403 Forbidden",
+    405: "405 Method Not Allowed",
+    408: "408 Request Timeout",
+    413: "413 Content Too Large",
+    415: "415 Unsupported Media Type",
+    422: "422 Unprocessable Content",
+}
 
 NOT_LOOKED_UP = ("CONTENT_", "HTTP_CONTENT_", "HTTP_IF_", "HTTP_SEC_", "HTTP_X_REVE_")
 NOT_LOOKED_UP_WHOLE = ("HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_RANGE", "HTTP_ORIGIN", "HTTP_UPGRADE")
 
 
+UNPREFIXED = ("CONTENT_TYPE", "CONTENT_LENGTH")
+READ = [
+    (name, key if key in UNPREFIXED else f"HTTP_{key}")
+    for name in READ_BY_THE_CORE
+    for key in [name.decode().upper().replace("-", "_")]
+]
+
+
 def request_of(environ: Environ) -> Request:
-    """The head of a request."""
+    """The head of a request, with those of its headers that the core reads."""
     headers: Headers = []
-    for key, value in environ.items():
-        if isinstance(value, str) and (key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH")):
-            name = key.removeprefix("HTTP_").replace("_", "-").lower()
-            headers.append((name.encode("latin-1"), value.encode("latin-1", "replace")))
+    for name, key in READ:
+        value = environ.get(key)
+        if isinstance(value, str):
+            headers.append((name, value.encode("latin-1", "replace")))
     return Request(
         environ.get("REQUEST_METHOD", "GET"),
         decode(environ.get("PATH_INFO", "")),
@@ -28,6 +50,29 @@ def request_of(environ: Environ) -> Request:
         environ.get("wsgi.url_scheme", "http"),
         headers,
     )
+
+
+def headers_of(environ: Environ) -> Headers:
+    """All headers of a request."""
+    return [
+        (key.removeprefix("HTTP_").replace("_", "-").lower().encode("latin-1"), value.encode("latin-1", "replace"))
+        for key, value in environ.items()
+        if isinstance(value, str) and (key.startswith("HTTP_") or key in UNPREFIXED)
+    ]
+
+
+class EnvironRequest(StarletteRequest):
+    """Starlette's request, made of an environ when it is looked at: many callables never do."""
+
+    def __init__(self, environ: Environ) -> None:
+        self._environ = environ
+
+    def __getattr__(self, name: str) -> Any:
+        """What Starlette's own `__init__` makes."""
+        if name.startswith("__") or "scope" in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        super().__init__(scope_of(self._environ))
+        return getattr(self, name)
 
 
 def scope_of(environ: Environ) -> dict[str, Any]:
@@ -42,7 +87,7 @@ def scope_of(environ: Environ) -> dict[str, Any]:
         "path": request.mount + request.path,
         "root_path": request.mount,
         "query_string": environ.get("QUERY_STRING", "").encode("latin-1"),
-        "headers": request.headers,
+        "headers": headers_of(environ),
         "server": (environ.get("SERVER_NAME", ""), int(port) if port.isdigit() else None),
         "client": (environ["REMOTE_ADDR"], 0) if environ.get("REMOTE_ADDR") else None,
         "wsgi.environ": environ,
@@ -89,3 +134,19 @@ def read_body(environ: Environ, limit: int) -> bytes | BodyFault:
 def decode(path: str) -> str:
     """A path as WSGI carries it (PEP 3333: bytes as latin-1) as text."""
     return path.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def may_be_page(headers: TextHeaders) -> bool:
+    """A first look, which most responses do not get past."""
+    for name, value in headers:
+        if name == "Content-Type" or name.lower() == "content-type":
+            return "ml" in value or "ML" in value
+    return False
+
+
+def as_text(headers: Headers) -> TextHeaders:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+
+
+def as_raw(headers: TextHeaders) -> Headers:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]

@@ -11,6 +11,7 @@ Generators: they yield verbs (messages.py), a shell carries them out.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from . import bridge, capture, csp, inject
@@ -35,11 +36,14 @@ from .messages import (
     Verb,
     values,
 )
+from .quiet import Quiet
 from .settings import Settings
 from .visitor import Visit
 
 NEVER_ASKED = frozenset({b"image", b"style", b"script", b"font", b"audio", b"video", b"track", b"manifest", b"worker"})
 """What `Sec-Fetch-Dest` says of requests whose visitor is not asked about."""
+MOUNTS = 64
+"""Mounts whose tag is not made again."""
 
 
 class Core:
@@ -48,13 +52,39 @@ class Core:
     def __init__(self, settings: Settings, memory: Memory) -> None:
         self.settings = settings
         self.memory = memory
+        self.quiet = Quiet(settings, memory)
         self.bridge_path = f"{settings.path}/bridge.js"
         self.session_path = f"{settings.path}/session"
+        self._plain_tag = lru_cache(MOUNTS)(lambda mount: bridge.tag(settings, mount).encode())
 
     # The page's tag ----------------------------------------------------------------------------
 
     def tag(self, mount: str, nonce: str | None = None) -> str:
         return bridge.tag(self.settings, mount, nonce)
+
+    def page(self, request: Request, start: Start, visit: Visit) -> tuple[bytes | None, Note | None]:
+        """The tag for this response if it may be a page, and what a person should be told. A plain function: most
+        pages go to visitors without a chat, and nothing has to be asked for them."""
+        if not self.settings.inject or not self.is_enabled(request.path, visit):
+            return None, None
+        reason = inject.reason_against(request, start.status, start.headers)
+        if reason is not None:
+            return None, Note("encoded") if reason == "encoded" else None
+        policies = values(start.headers, b"content-security-policy")
+        if not policies:
+            return self._plain_tag(request.mount), None
+        script_path = bridge.url(self.settings, request.mount).partition("?")[0]
+        post_path = script_path.removesuffix("bridge.js") + "session"
+        permission = csp.permission(
+            [policy.decode("latin-1") for policy in policies], origins_of(request), script_path, post_path
+        )
+        if not permission.allowed:
+            return None, Note("policy", permission.advice)
+        return self.tag(request.mount, permission.nonce).encode(), None
+
+    def is_enabled(self, path: str, visit: Visit) -> bool:
+        """Is this route ours? What the view says overrules `routes=` and `exclude=`."""
+        return self.settings.routes.allow(path) if visit.enabled is None else visit.enabled
 
     # Capture -----------------------------------------------------------------------------------
 
@@ -121,22 +151,19 @@ class Core:
     def response(self, request: Request, start: Start, visit: Visit, now: int) -> Generator[Verb, Any, Outgoing]:
         """What becomes of a response whose head is about to be sent."""
         settings = self.settings
-        enabled = visit.enabled
-        if enabled is None:
-            enabled = settings.routes.allow(request.path)
         headers = start.headers
         ids = settings.cookies.ids(request.values(b"cookie"), now)
         if ids is not None and settings.has_bot(ids.chatbot_id):
-            cookies = yield from self._visitor(request, start, visit, ids, now, enabled)
+            cookies = yield from self._visitor(request, start, visit, ids, now)
             if cookies:
                 headers = as_private(headers) + cookies
-        tag = None
-        if enabled and settings.inject:
-            tag = yield from self._tag_of_page(request, start)
+        tag, note = self.page(request, start, visit)
+        if note is not None:
+            yield note
         return Outgoing(headers, tag)
 
     def _visitor(
-        self, request: Request, start: Start, visit: Visit, ids: Ids, now: int, enabled: bool
+        self, request: Request, start: Start, visit: Visit, ids: Ids, now: int
     ) -> Generator[Verb, Any, list[Header]]:
         settings = self.settings
         if visit.signed_out or (settings.logout_routes and settings.logout_routes.match(request.path)):
@@ -146,14 +173,20 @@ class Core:
             if push is not None:
                 yield Offer(push)
             return _set_cookies(settings.cookies.drop())
-        if not enabled or is_shared(start.headers) or request.one(b"sec-fetch-dest") in NEVER_ASKED:
+        if not self.is_enabled(request.path, visit) or is_shared(start.headers):
+            return []
+        if request.one(b"sec-fetch-dest") in NEVER_ASKED:
             return []
         mark = settings.cookies.mark(request.values(b"cookie"))
         verdict = yield from hand_over(settings, self.memory, ids, mark, visit, now, capture=False)
         if verdict.status in ("another", "declined"):
             yield Discard(ids.key)
             return _set_cookies(settings.cookies.drop())
-        if verdict.mark is None or verdict.mark == mark:
+        if verdict.mark is None:
+            return []
+        if verdict.mark == mark:
+            if verdict.seen is not None:
+                self.quiet.remember(request.values(b"cookie"), ids, mark, verdict.seen)
             return []
         return _set_cookies([settings.cookies.write_mark(verdict.mark, ids, now)])
 
@@ -162,26 +195,6 @@ class Core:
             return True
         answer = yield Ask("consent")
         return answer is not NO_ANSWER and bool(answer)
-
-    def _tag_of_page(self, request: Request, start: Start) -> Generator[Verb, Any, bytes | None]:
-        reason = inject.reason_against(request, start.status, start.headers)
-        if reason is not None:
-            if reason == "encoded":
-                yield Note("encoded")
-            return None
-        nonce = None
-        policies = values(start.headers, b"content-security-policy")
-        if policies:
-            script_path = bridge.url(self.settings, request.mount).partition("?")[0]
-            post_path = script_path.removesuffix("bridge.js") + "session"
-            permission = csp.permission(
-                [policy.decode("latin-1") for policy in policies], origins_of(request), script_path, post_path
-            )
-            if not permission.allowed:
-                yield Note("policy", permission.advice)
-                return None
-            nonce = permission.nonce
-        return self.tag(request.mount, nonce).encode()
 
 
 class Outgoing(NamedTuple):

@@ -7,18 +7,18 @@ meanwhile is busy, so its response is not marked and the visitor's next one brin
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
 from .asking import SUSPENDED_SECONDS, TIME_OUTS_IN_A_ROW, is_async
+from .concurrency import Home, is_stray, time_limit
 from .messages import Offered
 from .notes import Notes, where
 from .push import Push
@@ -127,14 +127,14 @@ class HandOff:
 
     async def _hand_on_async(self, push: Push) -> Offered:
         """Call the callable, and wait so long for it. A thread that has begun settles its push, whoever waits."""
-        limit = asyncio.timeout(HAND_OFF_SECONDS)
+        limit = time_limit(HAND_OFF_SECONDS)
         claim = threading.Lock()  # taken once: by the thread that begins, or by us who wait no longer for it to begin
         try:
             async with limit:
                 if self._is_async:
                     await self._hand_off(as_task(push))
                 else:
-                    begin = self._hand_on_if_wanted, push, asyncio.get_running_loop(), claim
+                    begin = self._hand_on_if_wanted, push, Home(), claim
                     answer: Offered = await run_in(_threads, copy_context().run, *begin)
                     return answer
         except NoThreadError:
@@ -149,39 +149,38 @@ class HandOff:
             self._notes.say("handoff", TIMED_OUT)
             return Offered("busy", push.at)
         except BaseException as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and not task.cancelling():
+            if is_stray(error):
                 return self._settle(push, where(error))  # of something that the callable waited for
             if claim.acquire(blocking=False):
                 self._release(push)
             raise
         return self._settle(push, None)
 
-    def _hand_on_if_wanted(self, push: Push, loop: asyncio.AbstractEventLoop, claim: threading.Lock) -> Offered | None:
+    def _hand_on_if_wanted(self, push: Push, home: Home, claim: threading.Lock) -> Offered | None:
         """In a thread of ours, which may have come too late."""
-        return self._hand_on(push, loop) if claim.acquire(blocking=False) else None
+        return self._hand_on(push, home) if claim.acquire(blocking=False) else None
 
-    def _hand_on(self, push: Push, loop: asyncio.AbstractEventLoop | None) -> Offered:
-        """Call the callable in place: with a `loop` in a thread of ours, for somebody who waits in that loop, and
-        what it returns to be awaited runs there; else for whoever called."""
+    def _hand_on(self, push: Push, home: Home | None) -> Offered:
+        """Call the callable in place: with a `home` in a thread of ours, for somebody who waits there, and what it
+        returns to be awaited runs there; else for whoever called."""
         fault, timed_out = None, False
         began = time.monotonic()
         try:
             result = self._hand_off(as_task(push))
             if inspect.isawaitable(result):
-                if loop is not None:
-                    _await_in(loop, result)
+                if home is not None:
+                    home.wait_for(result, HAND_OFF_SECONDS)
                 else:
                     fault = UNAWAITED
                     if inspect.iscoroutine(result):
                         result.close()
         except BaseException as error:
-            if loop is None and not isinstance(error, Exception):
+            if home is None and not isinstance(error, Exception):
                 self._release(push)
                 raise
             fault, timed_out = where(error), isinstance(error, TimeoutError)
         late = time.monotonic() - began >= HAND_OFF_SECONDS
-        if late and loop is None:
+        if late and home is None:
             self._strike()
         return self._settle(push, TIMED_OUT if late and timed_out else fault, late=late)
 
@@ -218,20 +217,6 @@ class HandOff:
         with self._lock:
             self._counts[answer.status] += 1
         return answer
-
-
-def _await_in(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> None:
-    """Wait, in a thread of ours, for what runs in the application's loop. Raises what it raises, and TimeoutError."""
-
-    async def wait() -> None:
-        await awaitable
-
-    future = asyncio.run_coroutine_threadsafe(wait(), loop)
-    try:
-        future.result(HAND_OFF_SECONDS)
-    except TimeoutError:
-        future.cancel()
-        raise
 
 
 _hand_offs: weakref.WeakSet[HandOff] = weakref.WeakSet()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .cookie import Ids
 from .errors import ProfileError
 from .mark import Mark
-from .messages import NO_ANSWER, Ask, Note, Offer, Offered, Verb
-from .push import Push, encode_body, encode_profile, fields_of, printable
+from .messages import NO_ANSWER, Ask, Note, Offer, Offered, Seen, Verb
+from .push import Push, encode_body, encode_profile, fields_of, fingerprint, printable
 from .visitor import UNSAID, Visit
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ class Verdict(NamedTuple):
     `consent=`), "another", "late", "signed_out"."""
     mark: Mark | None = None
     """Set on the response, where it is to be set."""
+    seen: Seen | None = None
+    """What "current" was found of."""
 
 
 ANONYMOUS = Verdict("anonymous")
@@ -73,7 +75,7 @@ def hand_over(
     case = _Case(settings, memory, ids, mark, now, visit.began, capture)
     profile = visit.profile
     if profile is UNSAID:
-        known = _known_without_profile(case, *who)
+        known = _known_without_profile(case, who)
         if known is not None:
             return known
         profile = yield Ask("profile")
@@ -81,30 +83,38 @@ def hand_over(
         return UNKNOWN
     if profile is None:
         return ANONYMOUS
-    return (yield from _compare(case, profile, *who))
+    return (yield from _compare(case, profile, who))
 
 
-def _who(settings: Settings, visit: Visit) -> Generator[Verb, Any, tuple[str | None, str | None] | Verdict]:
-    """Who and which version `identity=` says it is; Nones where the profile will have to say it."""
+class _Who(NamedTuple):
+    """What `identity=` says; Nones where the profile will have to say it."""
+
+    who: str | None = None
+    version: str | None = None
+    answer: Any = None
+
+
+def _who(settings: Settings, visit: Visit) -> Generator[Verb, Any, _Who | Verdict]:
     if settings.identity is None:
-        return None, None
+        return _Who()
     answer = yield Ask("identity")
     if isinstance(answer, tuple) and len(answer) == 2 and answer[0] is None:
         answer = None  # (user.id, user.changed) of somebody who is not logged in
     if answer is NO_ANSWER or answer is None:
         if visit.profile is UNSAID or visit.profile is None:
             return ANONYMOUS if answer is None else UNKNOWN
-        return None, None
+        return _Who()
     try:
-        return read_identity(answer)
+        return _Who(*read_identity(answer), answer)
     except ProfileError as error:
         yield Note("identity", str(error))
         return UNKNOWN
 
 
-def _known_without_profile(case: _Case, who: str | None, version: str | None) -> Verdict | None:
+def _known_without_profile(case: _Case, said: _Who) -> Verdict | None:
     """The verdict, where the profile need not be computed for it."""
     mark, hasher = case.mark, case.settings.hasher
+    who, version, answer = said
     if mark is not None and who is not None:
         if not hasher.same(mark.who, "who", who):
             if not case.capture:
@@ -115,13 +125,14 @@ def _known_without_profile(case: _Case, who: str | None, version: str | None) ->
             and not case.memory.outdates(mark, case.ids.key)
         ):
             case.memory.quiet(case.ids.key)
-            return Verdict("current", mark)
+            return Verdict("current", mark, Seen(answer, by_version=True, profile=None))
     return UNKNOWN if case.settings.profile is None else None
 
 
-def _compare(case: _Case, profile: Any, who: str | None, version: str | None) -> Generator[Verb, Any, Verdict]:
+def _compare(case: _Case, profile: Any, said: _Who) -> Generator[Verb, Any, Verdict]:
     """The profile against the mark: push it, or keep quiet, or let the chat go."""
     settings, ids, mark, hasher = case.settings, case.ids, case.mark, case.settings.hasher
+    who, version, answer = said
     try:
         data = encode_profile(profile)
     except ProfileError as error:
@@ -144,7 +155,8 @@ def _compare(case: _Case, profile: Any, who: str | None, version: str | None) ->
     )
     if mark is not None and hasher.same(mark.profile, "profile", data) and not case.memory.outdates(mark, ids.key):
         case.memory.quiet(ids.key)
-        return Verdict("current", fresh._replace(at=mark.at))
+        seen = Seen(answer, by_version=version is not None, profile=fingerprint(profile))
+        return Verdict("current", fresh._replace(at=mark.at), seen)
     try:
         body = encode_body(settings.payload, ids.chatbot_id, ids.session_id, data)
     except ProfileError as error:

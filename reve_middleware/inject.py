@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from .messages import Header, Headers, Request, values
@@ -20,6 +21,12 @@ HELD_BACK: Final = 64 * 1024
 WITHOUT_PAGE = frozenset({204, 205, 206, 301, 302, 303, 304, 307, 308})
 PAGE_TYPES = (b"text/html", b"application/xhtml+xml")
 DIGESTS = frozenset({b"content-md5", b"digest", b"content-digest", b"repr-digest"})
+TELLING = DIGESTS | {b"content-encoding", b"content-disposition", b"cache-control", b"content-length"}
+"""Headers of a response that may speak against it."""
+
+GROWING = (b"content-length", b"etag")
+"""Headers that a tag changes: with one of them the start waits until it is known whether there is a head."""
+OF_FRAGMENTS = frozenset({b"hx-request", b"x-requested-with", b"sec-fetch-dest"})
 PAGE_DESTINATIONS = (b"document", b"iframe", b"frame")
 ASCII_CHARSETS = re.compile(
     r"utf-8|ascii|iso8859-\d+|cp125\d|cp874|koi8-[ru]|mac-\w+|shift_jis|cp932|euc_(jp|kr)|gb2312|gbk|gb18030|big5"
@@ -29,14 +36,20 @@ ASCII_CHARSETS = re.compile(
 BLANKS: Final = re.compile(rb"[ \t\r\n\f]*+")
 BLANK: Final = re.compile(rb"[ \t\r\n\f]+")
 COMMENT_END: Final = re.compile(rb"--!?>")
-TAG: Final = re.compile(
-    rb"""<(html|head)(?:[ \t\r\n\f/]++(?:[^\s/>="'<]++"""
-    rb"""(?:[ \t\r\n\f]*+=[ \t\r\n\f]*+(?:"[^"]*+"|'[^']*+'|[^\s>"'=<`]++))?+)?+)*+>""",
-    re.IGNORECASE,
+_REST_OF_TAG: Final = (
+    rb"""(?:[ \t\r\n\f/]++(?:[^\s/>="'<]++"""
+    rb"""(?:[ \t\r\n\f]*+=[ \t\r\n\f]*+(?:"[^"]*+"|'[^']*+'|[^\s>"'=<`]++))?+)?+)*+>"""
 )
+TAG: Final = re.compile(rb"<(html|head)" + _REST_OF_TAG, re.IGNORECASE)
 """A whole tag, attributes as the standard writes them; one with a stray quote, or a vertical tab, which is no
 blank in HTML, is not understood."""
-DECLARED: Final = re.compile(rb"<!doctype[ \t\r\n\f]+html[^>]*+>", re.IGNORECASE)
+_DOCTYPE: Final = rb"<!doctype[ \t\r\n\f]+html[^>]*+>"
+DECLARED: Final = re.compile(_DOCTYPE, re.IGNORECASE)
+PLAIN: Final = re.compile(
+    rb"(?:\xef\xbb\xbf)?+(?:[ \t\r\n\f]++|%b|<html%b)*+<head%b" % (_DOCTYPE, _REST_OF_TAG, _REST_OF_TAG),
+    re.IGNORECASE,
+)
+"""What most pages begin with; whatever it does not match is looked at step by step."""
 BEGUN: Final = re.compile(rb"<(?:html|head)[ \t\r\n\f/]|<!doctype[ \t\r\n\f]+html", re.IGNORECASE)
 WORDS: Final = (b"<!--", b"<!doctype html", b"<html", b"<head")
 
@@ -62,6 +75,8 @@ def reason_against(request: Request, status: int, headers: Headers) -> str | Non
         return "charset"
     for name, value in headers:
         match name.lower():
+            case other if other not in TELLING:
+                continue
             case b"content-encoding" if value.strip().lower() not in (b"", b"identity"):
                 return "encoded"
             case b"content-disposition" if value.lstrip().lower().startswith(b"attachment"):
@@ -78,6 +93,8 @@ def reason_against(request: Request, status: int, headers: Headers) -> str | Non
 def is_fragment(request: Request) -> bool:
     """Is the request visibly for a part of a page (htmx, XMLHttpRequest, Fetch Metadata)?"""
     for name, value in request.headers:
+        if name not in OF_FRAGMENTS:
+            continue
         match name:
             case b"hx-request" if value.lower() == b"true" and request.one(b"hx-boosted") != b"true":
                 return True
@@ -88,6 +105,7 @@ def is_fragment(request: Request) -> bool:
     return False
 
 
+@lru_cache(256)
 def is_ascii_charset(content_type: bytes) -> bool:
     match = re.search(rb";\s*charset\s*=\s*\"?([^\s\";]+)", content_type, re.IGNORECASE)
     if match is None:
@@ -99,7 +117,7 @@ def is_ascii_charset(content_type: bytes) -> bool:
     return ASCII_CHARSETS.fullmatch(name) is not None
 
 
-def with_tag(headers: Headers, added: int) -> Headers:
+def with_tag(headers: Iterable[Header], added: int) -> Headers:
     """The headers of a page that grew by so many bytes."""
     changed = []
     for name, value in headers:
@@ -118,6 +136,8 @@ class HeadFinder:
     MORE: Final = -1
     NONE: Final = -2
 
+    __slots__ = ("_at", "_search_from", "_seen")
+
     def __init__(self) -> None:
         self._seen = bytearray()
         self._at = 0
@@ -125,7 +145,9 @@ class HeadFinder:
 
     def feed(self, data: bytes, *, last: bool) -> int:
         """The offset just behind `<head …>` in all that was fed; NONE; or MORE."""
-        self._seen += data
+        if not self._seen and (plain := PLAIN.match(data, 0, HELD_BACK)) is not None:
+            return plain.end()
+        self._seen += data  # 64 KiB at most, and most pages come in one piece or two
         found = self._scan(last)
         if found == self.MORE and (last or len(self._seen) >= HELD_BACK):
             return self.NONE

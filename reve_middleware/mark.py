@@ -9,10 +9,13 @@ from __future__ import annotations
 import hmac
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 DIGEST_BYTES = 12
 """96 bits of HMAC-SHA256: 16 characters in the cookie."""
+REMEMBERED_DIGESTS = 4096
+"""Digests of chats, people and versions that are not computed again; of profiles none are kept."""
 
 
 class Mark(NamedTuple):
@@ -32,6 +35,7 @@ class Hasher:
     def __init__(self, secrets: Sequence[str]) -> None:
         """`secrets`: newest first."""
         self._keys = [hmac.digest(secret.encode(), b"reve-middleware mark", "sha256") for secret in secrets]
+        self._of_text = lru_cache(REMEMBERED_DIGESTS)(_digest)
 
     def digest(self, what: str, value: str | bytes) -> str:
         """The hash of `value` under the newest key; `what` keeps the fields apart."""
@@ -41,8 +45,11 @@ class Hasher:
         """Is `digest` the hash of `value` under any of the keys?"""
         return any(hmac.compare_digest(digest, self._digest(key, what, value)) for key in self._keys)
 
-    @staticmethod
-    def _digest(key: bytes, what: str, value: str | bytes) -> str:
-        data = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
-        raw = hmac.digest(key, what.encode() + b"\0" + data, "sha256")[:DIGEST_BYTES]
-        return urlsafe_b64encode(raw).decode()
+    def _digest(self, key: bytes, what: str, value: str | bytes) -> str:
+        return self._of_text(key, what, value) if isinstance(value, str) else _digest(key, what, value)
+
+
+def _digest(key: bytes, what: str, value: str | bytes) -> str:
+    data = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+    raw = hmac.digest(key, what.encode() + b"\0" + data, "sha256")[:DIGEST_BYTES]
+    return urlsafe_b64encode(raw).decode()

@@ -24,6 +24,13 @@ def values(headers: Iterable[Header], name: bytes) -> list[bytes]:
     return [value for key, value in headers if key == name or key.lower() == name]
 
 
+READ_BY_THE_CORE: Final = (
+    b"host", b"cookie", b"content-type", b"content-length", b"content-encoding", b"origin", b"x-reve-bridge",
+    b"sec-fetch-site", b"sec-fetch-dest", b"hx-request", b"hx-boosted", b"x-requested-with",
+)  # fmt: skip
+"""The request's headers that matter to the core. A shell need bring no others."""
+
+
 class Request(NamedTuple):
     """The head of a request, the same for ASGI and WSGI."""
 
@@ -117,6 +124,29 @@ class _NoAnswer:
 
 NO_ANSWER: Final = _NoAnswer()
 """The callable raised, took too long, or was not asked."""
+
+
+class Pending:
+    """An answer that is not there yet; only the shell that asked knows how to wait for it."""
+
+    __slots__ = ()
+
+
+NOT_BEGUN: Final = Pending()
+"""It could not be asked for without waiting."""
+
+
+class Seen:
+    """What a finding of "nothing new" was made of. It shows nothing: error trackers print what they find in a frame."""
+
+    __slots__ = ("by_version", "profile", "who")
+
+    def __init__(self, who: Any, *, by_version: bool, profile: int | None) -> None:
+        """`who`: the answer of `identity=`, None where there is none; `by_version`: has the version told, without the
+        profile?; `profile`: its fingerprint (push.fingerprint), None where there was none."""
+        self.who = who
+        self.by_version = by_version
+        self.profile = profile
 
 
 class BodyFault(NamedTuple):

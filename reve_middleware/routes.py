@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
@@ -36,6 +37,8 @@ class Routes:
         self._routes = None if routes is None else Globs(routes)
         self._exclude = Globs(exclude)
 
+        self.allow_all = self._routes is None and not self._exclude
+
     def allow(self, path: str) -> bool:
         return (self._routes is None or self._routes.match(path)) and not self._exclude.match(path)
 
@@ -66,14 +69,21 @@ def _switch(view: T, on: bool) -> T:
             _say(on)
             return await view(*args, **kwargs)
 
-        return async_view  # type: ignore[return-value]
+        return _as(view, async_view)
 
     @functools.wraps(view)
     def sync_view(*args: Any, **kwargs: Any) -> Any:
         _say(on)
         return view(*args, **kwargs)
 
-    return sync_view  # type: ignore[return-value]
+    return _as(view, sync_view)
+
+
+def _as(view: T, wrapper: Any) -> T:
+    """The wrapper with the view's signature: Pyramid asks for it without looking for what is wrapped."""
+    with contextlib.suppress(TypeError, ValueError):  # some callables have none
+        wrapper.__signature__ = inspect.signature(view)
+    return wrapper  # type: ignore[no-any-return]
 
 
 def _say(on: bool) -> None:

@@ -7,7 +7,6 @@ an empty mailbox: what the parent had taken, the parent sends.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import contextlib
 import os
@@ -19,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .concurrency import Signal, time_limit
 from .delivery import Run
 from .gate import Gate
 from .mailbox import Mailbox
@@ -129,18 +129,15 @@ class Sender:
             run.ended.wait(seconds + 0.5)
 
     async def aclose(self, seconds: float = CLOSE_SECONDS) -> None:
-        """`close()` for an asyncio event loop, which goes on meanwhile."""
+        """`close()` for an event loop, which goes on meanwhile."""
         run = self._begin_to_close(seconds)
         if run is None:
             return
-        loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
-        run.when_ended(lambda: loop.call_soon_threadsafe(ended.set))
-        try:
-            async with asyncio.timeout(seconds + 0.5):
+        ended = Signal()
+        run.when_ended(ended.give)
+        with contextlib.suppress(TimeoutError):
+            async with time_limit(seconds + 0.5):
                 await ended.wait()
-        except TimeoutError:
-            return
 
     def stats(self) -> dict[str, Any]:
         """Counts since the process started; nothing personal."""

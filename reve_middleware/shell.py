@@ -35,6 +35,9 @@ class Shell:
         self._core = Core(self._settings, Memory(self._sender.is_lost, self._sender.last_at))
         self._callables = Callables(self._settings, self._notes)
         self._within = f"{self._settings.path}/"
+        self._injects = self._settings.inject
+        self._ids_cookie_text = self._settings.cookies.ids_name.decode()
+        self._ids_cookie = self._settings.cookies.ids_name
         self._begun = self._settings.outbox is None
         """Has what a killed process left in the outbox been looked for?"""
         if self._settings.dev:

@@ -7,12 +7,13 @@ would hold the process back, and it takes no work during `atexit`, when host nam
 from __future__ import annotations
 
 import contextlib
-import inspect
 import os
 import queue
 import threading
 from collections.abc import Callable
 from typing import Any
+
+from .concurrency import Signal, drop
 
 Job = Callable[[], None]
 
@@ -87,40 +88,39 @@ class DaemonThreads:
 
 
 async def run_in(threads: DaemonThreads, function: Callable[..., Any], *args: Any) -> Any:
-    """Await `function(*args)` in one of the threads, under asyncio. Raises what it raises, and
-    `NoThreadError` where it is refused."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
+    """Await `function(*args)` in one of the threads. Raises what it raises, and `NoThreadError` where it is
+    refused."""
+    ended = Signal()
+    is_awaited = True
+    result: Any = None
+    error: BaseException | None = None
 
     def job() -> None:
-        if future.cancelled():  # while it waited for a thread
+        nonlocal result, error
+        if not is_awaited:  # since it waited for a thread for too long
             return
-        result: Any = None
-        error: BaseException | None = None
         try:
             result = function(*args)
         except BaseException as raised:
             error = raised
-            if isinstance(error, StopIteration):  # a future refuses it
-                error = RuntimeError("StopIteration")
-
-        def settle() -> None:  # without arguments: asyncio's debug mode logs those of a slow call
-            if future.done():  # nobody waits any more
-                if inspect.iscoroutine(result):
-                    result.close()
-                return
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
-
-        loop.call_soon_threadsafe(settle)
+        if not is_awaited:
+            drop(result)
+        ended.give()
 
     if not threads.submit(job):
         raise NoThreadError
-    return await future
+    try:
+        await ended.wait()
+    except BaseException:
+        is_awaited = False
+        drop(result)
+        raise
+    if error is not None:
+        try:
+            raise error
+        finally:
+            error = None  # whose traceback leads to this frame
+    return result
 
 
 class NoThreadError(RuntimeError):

@@ -29,17 +29,19 @@ class Visit:
     """What was said about the visitor while one request was handled, and where it began: inner
     layers change `path` and `root_path` in the scope."""
 
-    __slots__ = ("_tagger", "began", "enabled", "mount", "path", "profile", "signed_out")
+    # What most requests never say is said here once: one is made for every request.
+    profile: Any = UNSAID
+    signed_out = False
+    enabled: bool | None = None
+    over = False
+    """Has the layer that made it answered? (WSGI's does not say: its visits are found in the environ.)"""
 
     def __init__(self, tagger: Tagger | None = None, mount: str = "", path: str = "", began: int = 0) -> None:
         self._tagger = tagger
         self.mount = mount
         self.path = path
         self.began = began
-        """When the request came in, microseconds since the epoch."""
-        self.profile: Any = UNSAID
-        self.signed_out = False
-        self.enabled: bool | None = None
+        """When the request of a visitor with a chat came in, microseconds since the epoch."""
 
     def tag(self, nonce: str | None) -> str:
         """The bridge's tag for this request."""
@@ -50,6 +52,14 @@ class Visit:
 
 
 current_visit: ContextVar[Visit | None] = ContextVar("reve_middleware_visit", default=None)
+
+
+def is_inside() -> bool:
+    """Is a layer of ours outside, though the environ does not say so? What carries ASGI to WSGI (a2wsgi, asgiref,
+    Starlette) makes a new environ, but runs the application in a copy of the request's context. Contexts leak, too
+    (asyncio may begin a connection's next request in the last one's): a request that is over does not count."""
+    visit = current_visit.get()
+    return visit is not None and not visit.over
 
 
 def identify(profile: Mapping[str, Any] | None) -> None:

@@ -6,7 +6,6 @@ nothing more is asked of the file until a mending job has succeeded.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import queue
@@ -17,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from .concurrency import Signal, time_limit
 from .database import Database, plainly
 from .ledger import Entries
 from .mailbox import MOST_CHATS
@@ -91,15 +91,18 @@ class Writer:
 
     async def answer_async(self, job: Job, unknown: Any) -> Any:
         """The same for an event loop, which goes on meanwhile."""
+        done = Signal()
+        job.future.add_done_callback(lambda _: done.give())
         try:
-            async with asyncio.timeout(STORE_SECONDS):
-                return await asyncio.wrap_future(job.future)
+            async with time_limit(STORE_SECONDS):
+                await done.wait()
         except TimeoutError:
             return self._overdue(job, unknown)
-        except asyncio.CancelledError:
+        except BaseException:  # the request is cancelled
             if job.future.cancel():
                 job.instead()
             raise
+        return job.future.result()
 
     def end(self) -> None:
         """End the thread when it has done what there is, and close the file."""

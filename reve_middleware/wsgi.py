@@ -11,30 +11,30 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeAlias
 
-from starlette.requests import Request as StarletteRequest
-
 from . import bridge, capture
-from .environ import Environ, decode, look_up_environ, read_body, request_of, scope_of
+from .environ import (
+    REASONS,
+    Environ,
+    EnvironRequest,
+    TextHeaders,
+    as_raw,
+    as_text,
+    decode,
+    look_up_environ,
+    may_be_page,
+    read_body,
+    request_of,
+)
 from .exchange import Outgoing
-from .inject import PAGE_TYPES, HeadFinder, insert, with_tag
-from .messages import Answer, Ask, Headers, LookedUp, LookUp, ReadBody, Start, Verb
+from .inject import HeadFinder, insert, with_tag
+from .messages import Answer, Ask, LookedUp, LookUp, Pending, ReadBody, Start, Verb
+from .quiet import NOTHING_ASKED, PLAIN_DESTINATIONS
 from .shell import Shell, now_in_microseconds
-from .visitor import KEY, Visit, current_visit
+from .visitor import KEY, Visit, current_visit, is_inside
 
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
-TextHeaders: TypeAlias = list[tuple[str, str]]
 WSGIApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-REASONS = {
-    200: "200 OK",
-    400: "400 Bad Request",
-    403: "403 Forbidden",
-    405: "405 Method Not Allowed",
-    408: "408 Request Timeout",
-    413: "413 Content Too Large",
-    415: "415 Unsupported Media Type",
-    422: "422 Unprocessable Content",
-}
 MOST_THROWN_AWAY = 1024
 """Chunks of an internal GET's answer that are taken before it is closed."""
 
@@ -49,7 +49,7 @@ class ReveWSGIMiddleware(Shell):
     protocol = "WSGI"
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if KEY in environ:  # a layer of ours is outside: this one stands down
+        if KEY in environ or is_inside():  # a layer of ours is outside: this one stands down
             return self.app(environ, start_response)  # type: ignore[no-any-return]
         if not self._begun:
             self._begin()
@@ -58,7 +58,8 @@ class ReveWSGIMiddleware(Shell):
             answer = self._own(environ)
             if answer is not None:
                 return _send(answer, start_response)
-        visit = environ[KEY] = Visit(self._core, decode(mount), path, now_in_microseconds())
+        began = now_in_microseconds() if self._has_chat(environ) else 0
+        visit = environ[KEY] = Visit(self._core, decode(mount) if mount else "", path, began)
         response = _Response(self, environ, visit, start_response)
         token = current_visit.set(visit)
         try:
@@ -70,18 +71,11 @@ class ReveWSGIMiddleware(Shell):
         finally:
             current_visit.reset(token)
 
-    def _concerns(self, environ: Environ, headers: TextHeaders) -> bool:
-        """Has this visitor a chat, or may this be a page?"""
-        if self._has_chat(environ):
-            return True
-        return self._settings.inject and any(
-            name.lower() == "content-type" and value.lstrip().lower().encode("latin-1").startswith(PAGE_TYPES)
-            for name, value in headers
-        )
-
     def _has_chat(self, environ: Environ) -> bool:
-        cookie = environ.get("HTTP_COOKIE", "")
-        return cookie != "" and self._settings.cookies.ids_name.decode() in cookie
+        return self._ids_cookie_text in environ.get("HTTP_COOKIE", "")
+
+    def _ask_in_place(self, what: str, environ: Environ) -> Any:
+        return self._callables.ask_in_place(what, EnvironRequest(environ))
 
     def _own(self, environ: Environ) -> Answer | None:
         """The answer to a request for one of our two paths."""
@@ -97,8 +91,9 @@ class ReveWSGIMiddleware(Shell):
                 return capture.answer("anonymous", [])
         return None
 
-    def _drive(self, flow: Generator[Verb, Any, Any], environ: Environ) -> Any:
-        """Carry out what a flow of the core asks for, in the application's own context."""
+    def _drive(self, flow: Generator[Verb, Any, Any], environ: Environ, asked: Any = NOTHING_ASKED) -> Any:
+        """Carry out what a flow of the core asks for, in the application's own context. `asked`: what need not be
+        asked again."""
         answer: Any = None
         while True:
             try:
@@ -107,8 +102,12 @@ class ReveWSGIMiddleware(Shell):
                 return stop.value
             answer = None  # error trackers show the locals of whoever is running
             match verb:
+                case Ask(what) if what in asked:
+                    answer = asked.pop(what)
+                    if isinstance(answer, Pending):
+                        answer = self._callables.give_up(what, answer)
                 case Ask(what):
-                    answer = self._callables.ask_now(what, StarletteRequest(scope_of(environ)))
+                    answer = self._callables.ask_now(what, EnvironRequest(environ))
                 case ReadBody(limit):
                     answer = read_body(environ, limit)
                 case LookUp():
@@ -182,11 +181,13 @@ class _Response:
         """Is the head looked for?"""
         self.chunks: list[bytes] = []
 
-    def start(self, status: str, headers: TextHeaders, *exc_info: Any) -> Callable[[bytes], object]:
-        """What the application sees as `start_response`."""
-        if self.started and not (self.held and not self.chunks and exc_info and exc_info[0]):
+    def start(self, status: str, headers: TextHeaders, *third: Any, exc_info: Any = None) -> Callable[[bytes], object]:
+        """What the application sees as `start_response`. Servers let the third argument be named, against PEP 3333."""
+        if exc_info is not None:
+            third = (exc_info,)
+        if self.started and not (self.held and not self.chunks and third and third[0]):
             self._flush()
-            return self._start_response(status, headers, *exc_info)
+            return self._start_response(status, headers, *third)
         self.started = True
         self.held = self.searching = False
         try:
@@ -195,26 +196,46 @@ class _Response:
             self._shell._notes.fault(error)
             tag = None
         if tag is None:
-            return self._start_response(status, headers, *exc_info)
+            return self._start_response(status, headers, *third)
         self._tag, self._finder, self.searching = tag, HeadFinder(), True
         if any(name.lower() in ("content-length", "etag") for name, _ in headers):
             self.held = True  # they depend on whether the tag goes in
-            self._status, self._headers, self._exc_info = status, headers, exc_info
+            self._status, self._headers, self._exc_info = status, headers, third
         else:
-            self._write = self._start_response(status, headers, *exc_info)
+            self._write = self._start_response(status, headers, *third)
         return self.write
 
     def _decide(self, status: str, headers: TextHeaders) -> tuple[TextHeaders, bytes | None]:
         """The headers that go out, and the tag if this may be a page."""
-        shell, visit = self._shell, self._visit
-        if not shell._concerns(self._environ, headers):
+        shell, environ, visit = self._shell, self._environ, self._visit
+        is_page = shell._injects and may_be_page(headers)
+        asked: dict[str, Any] | None = None
+        if shell._has_chat(environ):
+            now = now_in_microseconds()
+            asked = self._look(headers, now)
+        if asked is None and not is_page:
             return headers, None
-        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        request = request_of(self._environ)._replace(path=decode(visit.path), mount=visit.mount)
+        raw = as_raw(headers)
+        request = request_of(environ)._replace(path=decode(visit.path), mount=visit.mount)
         start = Start(int(status[:3]) if status[:3].isdigit() else 0, raw)
-        flow = shell._core.response(request, start, visit, now_in_microseconds())
-        outgoing: Outgoing = shell._drive(flow, self._environ)
-        return headers if outgoing.headers is raw else _as_text(outgoing.headers), outgoing.tag
+        if asked is None:
+            tag, note = shell._core.page(request, start, visit)
+            if note is not None:
+                shell._perform(note)
+            return headers, tag
+        outgoing: Outgoing = shell._drive(shell._core.response(request, start, visit, now), environ, asked)
+        return headers if outgoing.headers is raw else as_text(outgoing.headers), outgoing.tag
+
+    def _look(self, headers: TextHeaders, now: int) -> dict[str, Any] | None:
+        """What Quiet.look says of this response."""
+        environ, visit, quiet = self._environ, self._visit, self._shell._core.quiet
+        if environ.get("HTTP_SEC_FETCH_DEST", "empty").encode("latin-1") not in PLAIN_DESTINATIONS:
+            return NOTHING_ASKED
+        if any(name.lower() == "cache-control" for name, _ in headers):
+            return NOTHING_ASKED
+        path = decode(visit.path) if quiet.minds_paths else ""
+        cookie = environ["HTTP_COOKIE"].encode("latin-1", "replace")
+        return quiet.look(cookie, path, visit, now, self._shell._ask_in_place, environ)
 
     def _flush(self) -> None:
         """What the application wrote while the head was looked for goes out as it is."""
@@ -243,8 +264,7 @@ class _Response:
         else:
             chunks = insert(chunks, found, self._tag)
             if self.held:
-                raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._headers]
-                self._headers = _as_text(with_tag(raw, len(self._tag)))
+                self._headers = as_text(with_tag(as_raw(self._headers), len(self._tag)))
         self._release_start()
         return chunks
 
@@ -260,7 +280,7 @@ class _Response:
             self.held = False
             exc_info, self._exc_info = self._exc_info, ()
             self._write = self._start_response(self._status, self._headers, *exc_info)
-        return self._write or _throw_away
+        return self._write  # type: ignore[return-value]  # None from a server without it: fails as it does bare
 
     def release_after_failure(self) -> list[bytes]:
         """The application failed: its start goes out as it would have; what is held of its body is returned."""
@@ -349,12 +369,8 @@ class _Body:
 
 
 def _send(answer: Answer, start_response: StartResponse) -> Iterable[bytes]:
-    start_response(REASONS[answer.status], _as_text(answer.headers))
+    start_response(REASONS[answer.status], as_text(answer.headers))
     return [answer.body]
-
-
-def _as_text(headers: Headers) -> TextHeaders:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
 
 
 def _throw_away(_: bytes) -> None:

@@ -244,7 +244,7 @@ def test_what_is_remembered_as_genuine_is_bounded_and_stays_what_it_is(monkeypat
             assert cookies.ids([value], NOW + 13 * HOUR) is None
             assert cookies.mark([value.replace(b"__Host-reve", b"__Host-reve-mark")]) is None
             assert cookies.ids([value[:-1]], NOW) is None
-        assert len(cookies._genuine) <= 3
+        assert len(cookies._known_ids) <= 3
     value = sign(b"a.b.c.d.1", b"reve-middleware ids cookie")
     assert cookies.ids([NAME + b"=" + value], NOW) is None
     assert cookies.mark([NAME + b"-mark=" + value]) is None

@@ -290,7 +290,7 @@ def test_a_header_that_no_protocol_carries_is_passed_on(wsgi: ShellKind, caplog:
     reply = call_wsgi(wsgi.wrap(saying(headers, [PAGE])), Call(), valid=False)
     assert (reply.body, reply.headers) == (PAGE, [("content-type", "text/html"), ("x-price", "5 €")])
     (record,) = caplog.records
-    assert record.getMessage().startswith("a fault of reve-middleware (UnicodeEncodeError at wsgi.py:")
+    assert record.getMessage().startswith("a fault of reve-middleware (UnicodeEncodeError at environ.py:")
 
 
 def test_the_application_finds_a_valid_environ(wsgi: ShellKind) -> None:

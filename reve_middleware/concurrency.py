@@ -1,0 +1,209 @@
+"""The one door to what runs us: asyncio, or trio where the server runs that.
+
+Trio is not imported here: where it runs, it is in `sys.modules`. It is looked for in each step that waits, and
+in no other. A cancellation that came from outside passes through everything in here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import sys
+import types
+from collections.abc import Awaitable, Generator
+from types import TracebackType
+from typing import Any, Protocol
+
+
+class Limit(Protocol):
+    """A time limit around a block. TimeoutError when time has run out in there; a block that ran into it and
+    raised something else all the same has its way."""
+
+    async def __aenter__(self) -> Any: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None: ...
+
+    def expired(self) -> bool: ...
+
+
+def time_limit(seconds: float) -> Limit:
+    """A limit for the task that asks for it, from now on."""
+    trio = _running_trio()
+    return asyncio.timeout(seconds) if trio is None else _TrioLimit(trio, seconds)
+
+
+class Unfinished:
+    """What `first_step` did not finish."""
+
+    __slots__ = ("rest",)
+
+    def __init__(self, rest: Awaitable[Any]) -> None:
+        self.rest = rest
+
+
+def first_step(awaitable: Awaitable[Any]) -> Any:
+    """Take it without waiting, since most awaitables end there: the value, or an Unfinished. Under trio it is not
+    begun, for a time limit's scope must be entered before those of the awaitable."""
+    if _running_trio() is not None:
+        return Unfinished(awaitable)
+    steps = awaitable.__await__()
+    try:
+        first = steps.send(None)
+    except StopIteration as stop:
+        return stop.value
+    return Unfinished(_rest(steps, first))
+
+
+async def within(limit: Limit, awaitable: Awaitable[Any]) -> Any:
+    """Await it within the limit, which its first step does without: it costs more than most awaitables do."""
+    begun = first_step(awaitable)
+    if not isinstance(begun, Unfinished):
+        return begun
+    async with limit:
+        return await begun.rest
+
+
+class Signal:
+    """Given once, from any thread; waited for by the task that made it."""
+
+    __slots__ = ("_event", "_soon")
+
+    def __init__(self) -> None:
+        trio = _running_trio()
+        if trio is None:
+            self._event: Any = asyncio.Event()
+            self._soon: Any = asyncio.get_running_loop().call_soon_threadsafe
+        else:
+            self._event = trio.Event()
+            self._soon = trio.lowlevel.current_trio_token().run_sync_soon
+
+    def give(self) -> None:
+        """Never raises."""
+        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
+            self._soon(self._event.set)
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+
+async def forever() -> None:
+    """Wait for what never comes."""
+    await Signal().wait()
+
+
+class Home:
+    """Where the task runs that made it, for a thread that works for that task."""
+
+    __slots__ = ("_loop", "_token", "_trio")
+
+    def __init__(self) -> None:
+        self._trio = _running_trio()
+        if self._trio is None:
+            self._loop = asyncio.get_running_loop()
+        else:
+            self._token = self._trio.lowlevel.current_trio_token()
+
+    def wait_for(self, awaitable: Awaitable[Any], seconds: float) -> None:
+        """Wait, in the thread, for what runs at home. Raises what it raises, and TimeoutError."""
+
+        async def wait() -> None:
+            await awaitable
+
+        async def wait_in_time() -> None:
+            async with time_limit(seconds):
+                await awaitable
+
+        if self._trio is not None:
+            try:
+                self._trio.from_thread.run(wait_in_time, trio_token=self._token)
+            except RuntimeError:
+                drop(awaitable)  # where trio is over it was not begun
+                raise
+            return
+        waiting = wait()
+        try:
+            future = asyncio.run_coroutine_threadsafe(waiting, self._loop)
+        except RuntimeError:  # the loop is closed
+            drop(waiting)
+            drop(awaitable)
+            raise
+        try:
+            future.result(seconds)
+        except TimeoutError:
+            future.cancel()
+            raise
+
+
+def drop(value: Any) -> None:
+    """Nobody is going to await it: if it is a coroutine, Python need not say so."""
+    if inspect.iscoroutine(value):
+        value.close()
+
+
+def is_stray(error: BaseException) -> bool:
+    """Is this the cancellation of something that was waited for, and not of the task that waited? Under asyncio both
+    are the same exception; trio's own never leaves the scope that it belongs to."""
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    if _running_trio() is not None:
+        return True
+    task = asyncio.current_task()
+    return task is not None and not task.cancelling()
+
+
+class _TrioLimit:
+    """What `asyncio.timeout` is, made of trio's cancel scope."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, trio: Any, seconds: float) -> None:
+        self._scope = trio.move_on_after(seconds)
+
+    async def __aenter__(self) -> _TrioLimit:
+        self._scope.__enter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        absorbed = self._scope.__exit__(kind, error, trace)  # of a group, it raises what is not its own
+        if absorbed and error is not None:
+            raise TimeoutError
+
+    def expired(self) -> bool:
+        return bool(self._scope.cancel_called)
+
+
+def _running_trio() -> Any:
+    """Trio, where it runs the current task; None under asyncio."""
+    trio = sys.modules.get("trio")
+    if trio is None:
+        return None
+    try:
+        if asyncio.current_task() is not None:
+            return None
+    except RuntimeError:  # no event loop of asyncio's runs here
+        pass
+    try:
+        trio.lowlevel.current_task()
+    except (RuntimeError, AttributeError):  # it does not run here, or is just being imported elsewhere
+        return None
+    return trio
+
+
+@types.coroutine
+def _rest(steps: Generator[Any, Any, Any], yielded: Any) -> Generator[Any, Any, Any]:
+    """The steps of an awaitable after its first."""
+    try:
+        while True:
+            try:
+                sent = yield yielded
+            except BaseException as error:
+                yielded = steps.throw(error)
+            else:
+                yielded = steps.send(sent)
+    except StopIteration as stop:
+        return stop.value

@@ -1,0 +1,76 @@
+"""What a scope and a start message say (ASGI), in the words of the core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, MutableMapping
+from typing import Any, TypeAlias
+from urllib.parse import quote, unquote
+
+from .inject import page_type
+from .messages import Header, Request
+from .quiet import PLAIN_DESTINATIONS
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+
+NO_PAGES = frozenset({b"application/json", b"text/plain; charset=utf-8", b"text/css; charset=utf-8", b"image/png"})
+"""What most of those responses are that are no pages: known at one glance."""
+NOT_LOOKED_UP = (b"content-", b"if-", b"sec-", b"x-reve-")
+"""How headers begin that belong to the browser's report and not to the internal GET."""
+NOT_LOOKED_UP_WHOLE = frozenset({b"transfer-encoding", b"expect", b"range", b"origin", b"te", b"trailer", b"upgrade"})
+
+
+def request_of(scope: Scope, path: str, mount: str) -> Request:
+    """The head of a request; `path` and `mount` as they were when it came in."""
+    if mount and path.startswith(mount) and path[len(mount) : len(mount) + 1] in ("", "/"):
+        path = path[len(mount) :]
+    return Request(scope["method"], path, mount, scope.get("scheme", "http"), scope.get("headers", []))
+
+
+def look_up_scope(scope: Scope, path: str) -> dict[str, Any]:
+    """The scope of the internal GET: the browser's own cookies and names, nothing of its report."""
+    path, _, query = path.partition("?")
+    inside = request_of(scope, scope["path"], scope.get("root_path", "")).path
+    whole = scope["path"].removesuffix(inside) + unquote(path)  # some servers put the mount before a path, some do not
+    headers = [
+        (name, value)
+        for name, value in scope["headers"]
+        if not name.startswith(NOT_LOOKED_UP) and name not in NOT_LOOKED_UP_WHOLE
+    ]
+    return {
+        **scope,
+        "method": "GET",
+        "path": whole,
+        "raw_path": quote(whole).encode(),
+        "query_string": query.encode(),
+        "headers": headers,
+        "extensions": {  # those of the connection, such as `tls`; its answer goes to no server
+            name: value for name, value in (scope.get("extensions") or {}).items() if not name.startswith("http.")
+        },
+    }
+
+
+def may_be_page(start: Message) -> bool:
+    """A first look, which most responses do not get past."""
+    try:
+        headers = start["headers"]
+        if type(headers) is list:
+            for name, value in headers:
+                if name == b"content-type":
+                    return value not in NO_PAGES and page_type([(name, value)]) is not None
+        elif type(headers) is not tuple:
+            return True  # an iterator can be read once, so it is read where that is minded
+        return page_type(headers) is not None  # some write their headers' names in capitals
+    except Exception:  # no headers as ASGI has them: the server will say so
+        return False
+
+
+def is_plain(request_headers: Iterable[Header], start_headers: Iterable[Header]) -> bool:
+    """May `Quiet.look` be asked about a response with these headers?"""
+    for name, value in request_headers:
+        if name == b"sec-fetch-dest" and value not in PLAIN_DESTINATIONS:
+            return False
+    for name, _ in start_headers:  # noqa: SIM110
+        if len(name) == 13 and name.lower() == b"cache-control":
+            return False
+    return True
