@@ -15,7 +15,7 @@ from starlette.requests import Request as StarletteRequest
 from . import bridge, capture
 from .concurrency import forever, is_stray, time_limit
 from .exchange import Outgoing
-from .inject import GROWING, HeadFinder, insert, with_tag
+from .inject import GROWING, HeadFinder, with_tag
 from .messages import (
     Answer,
     Ask,
@@ -83,9 +83,10 @@ class ReveMiddleware(Shell):
             if not started:
                 if message["type"] == "http.response.start":
                     started = True
-                    if cookie is not None or (self._injects and may_be_page(message)):
+                    asked = None if cookie is None else self._look(cookie, scope, visit, message)
+                    if asked is not None or (self._injects and may_be_page(message)):
                         response = _Response(self, scope, visit, send)
-                        return response.start(message, cookie)
+                        return response.start(message, asked)
             elif response is not None and response.held is not None:
                 return response.more(message)
             return send(message)
@@ -104,6 +105,18 @@ class ReveMiddleware(Shell):
         if response is not None and response.held is not None:
             await response.release()
         return result
+
+    def _look(self, cookie: bytes, scope: Scope, visit: Visit, start: Message) -> dict[str, Any] | None:
+        """None where there is nothing to say to a visitor with a chat; otherwise what has been asked for that."""
+        try:
+            if not is_plain(scope["headers"], start.get("headers")):
+                return NOTHING_ASKED
+            quiet = self._core.quiet
+            path = request_of(scope, visit.path, visit.mount).path if quiet.minds_paths else ""
+            return quiet.look(cookie, path, visit, now_in_microseconds(), self._ask_at_once, scope)
+        except Exception as error:
+            self._notes.fault(error)
+            return None
 
     async def _own(self, scope: Scope, receive: Receive) -> Answer | None:
         """The answer to a request for one of our two paths."""
@@ -211,7 +224,7 @@ class ReveMiddleware(Shell):
 class _Response:
     """One response that may concern us, from its start message on."""
 
-    __slots__ = ("_finder", "_scope", "_send", "_shell", "_tag", "_visit", "held")
+    __slots__ = ("_finder", "_passed", "_scope", "_send", "_shell", "_tag", "_visit", "held")
 
     def __init__(self, shell: ReveMiddleware, scope: Scope, visit: Visit, send: Send) -> None:
         self._shell = shell
@@ -221,38 +234,33 @@ class _Response:
         self.held: list[Message] | None = None
         """The messages that wait for the head to be found; the start among them where the tag changes it."""
 
-    def start(self, message: Message, cookie: bytes | None) -> Awaitable[None]:
-        """The start message; `cookie`: of a visitor with a chat."""
+    def start(self, message: Message, asked: dict[str, Any] | None) -> Awaitable[None]:
+        """The start message. `asked`: what has been asked for a chat that may have something to hear, if there is one."""
         given = message.get("headers", ())
         headers = given if type(given) is list else list(given)
         if headers is not given and type(given) is not tuple:
             message = {**message, "headers": headers}
+        if asked is not None:
+            return self._go_the_whole_way(message, headers, asked)
         tag: bytes | None = None
         try:
-            if cookie is not None:
-                flow_and_asked = self._begin_the_whole_way(message["status"], headers, cookie)
-                if flow_and_asked is not None:
-                    return self._go_the_whole_way(message, headers, *flow_and_asked)
-            if cookie is None or (self._shell._injects and may_be_page(message)):
-                tag = self._tag_for(Start(message["status"], headers))
+            tag = self._tag_for(Start(message["status"], headers))
         except Exception as error:
             self._shell._notes.fault(error)
         return self._hold_or_send(message, tag)
 
-    def _begin_the_whole_way(
-        self, status: int, headers: Headers, cookie: bytes
-    ) -> tuple[Generator[Verb, Any, Outgoing], dict[str, Any]] | None:
-        """None where there is nothing to say to the visitor's chat."""
-        core, scope, visit, now = self._shell._core, self._scope, self._visit, now_in_microseconds()
-        asked = NOTHING_ASKED
-        if is_plain(scope["headers"], headers):
-            path = request_of(scope, visit.path, visit.mount).path if core.quiet.minds_paths else ""
-            told = core.quiet.look(cookie, path, visit, now, self._shell._ask_at_once, scope)
-            if told is None:
-                return None
-            asked = told
-        request = request_of(scope, visit.path, visit.mount)
-        return core.response(request, Start(status, headers), visit, now), asked
+    async def _go_the_whole_way(self, message: Message, headers: Headers, asked: dict[str, Any]) -> None:
+        shell, scope, visit = self._shell, self._scope, self._visit
+        outgoing = Outgoing(headers, None)
+        try:
+            request, start = request_of(scope, visit.path, visit.mount), Start(message["status"], headers)
+            flow = shell._core.response(request, start, visit, now_in_microseconds())
+            outgoing = await shell._drive(flow, scope, None, asked)
+        except Exception as error:
+            shell._notes.fault(error)
+        if outgoing.headers is not headers:
+            message = {**message, "headers": outgoing.headers}
+        await self._hold_or_send(message, outgoing.tag)
 
     def _tag_for(self, start: Start) -> bytes | None:
         shell, visit = self._shell, self._visit
@@ -261,56 +269,39 @@ class _Response:
             shell._perform(note)
         return tag
 
-    async def _go_the_whole_way(
-        self, message: Message, headers: Headers, flow: Generator[Verb, Any, Outgoing], asked: dict[str, Any]
-    ) -> None:
-        outgoing = Outgoing(headers, None)
-        try:
-            outgoing = await self._shell._drive(flow, self._scope, None, asked)
-        except Exception as error:
-            self._shell._notes.fault(error)
-        if outgoing.headers is not headers:
-            message = {**message, "headers": outgoing.headers}
-        await self._hold_or_send(message, outgoing.tag)
-
     def _hold_or_send(self, start: Message, tag: bytes | None) -> Awaitable[None]:
         if tag is None:
             return self._send(start)
         self._tag = tag
         self._finder = HeadFinder()
-        if any(name.lower() in GROWING for name, _ in start.get("headers", ())):
-            self.held = [start]  # it depends on whether the tag goes in
-            return NOTHING
+        self._passed = 0
+        for name, _ in start.get("headers", ()):
+            if name in GROWING or name.lower() in GROWING:
+                self.held = [start]  # it depends on whether the tag goes in
+                return NOTHING
         self.held = []
         return self._send(start)
 
     def more(self, message: Message) -> Awaitable[None]:
         """The next message while the head is looked for."""
-        assert self.held is not None  # noqa: S101
-        self.held.append(message)
+        held = self.held
+        assert held is not None  # noqa: S101
+        held.append(message)
         body = message.get("body", b"")
         if message["type"] == "http.response.body" and isinstance(body, bytes):
             found = self._finder.feed(body, last=not message.get("more_body", False))
             if found == HeadFinder.MORE:
+                self._passed += len(body)
                 return NOTHING
             if found == HeadFinder.NONE:
                 self._shell._notes.say("no_head")
             else:
-                self._put_in(found)
+                at = found - self._passed  # it ends in this piece: otherwise it would have been found before
+                held[-1] = {**message, "body": body[:at] + self._tag + body[at:]}
+                start = held[0]
+                if start["type"] == "http.response.start":
+                    held[0] = {**start, "headers": with_tag(start["headers"], len(self._tag))}
         return self.release()
-
-    def _put_in(self, offset: int) -> None:
-        assert self.held is not None  # noqa: S101
-        starts = [message for message in self.held if message["type"] == "http.response.start"]
-        bodies = self.held[len(starts) :]
-        changed = insert([body.get("body", b"") for body in bodies], offset, self._tag)
-        self.held = [
-            *({**start, "headers": with_tag(start.get("headers", ()), len(self._tag))} for start in starts),
-            *(
-                body if body.get("body", b"") is chunk else {**body, "body": chunk}
-                for body, chunk in zip(bodies, changed, strict=True)
-            ),
-        ]
 
     def release(self) -> Awaitable[None]:
         """Send what is held, and hold nothing more."""

@@ -21,7 +21,9 @@ HELD_BACK: Final = 64 * 1024
 WITHOUT_PAGE = frozenset({204, 205, 206, 301, 302, 303, 304, 307, 308})
 PAGE_TYPES = (b"text/html", b"application/xhtml+xml")
 DIGESTS = frozenset({b"content-md5", b"digest", b"content-digest", b"repr-digest"})
-TELLING = DIGESTS | {b"content-encoding", b"content-disposition", b"cache-control", b"content-length"}
+TELLING = DIGESTS | {
+    b"content-type", b"content-encoding", b"content-disposition", b"cache-control", b"content-length",
+}  # fmt: skip
 """Headers of a response that may speak against it."""
 
 GROWING = (b"content-length", b"etag")
@@ -57,13 +59,28 @@ WORDS: Final = (b"<!--", b"<!doctype html", b"<html", b"<head")
 def page_type(headers: Iterable[Header]) -> bytes | None:
     """The content type, where it is a page's."""
     found = values(headers, b"content-type")
-    return found[0] if len(found) == 1 and found[0].partition(b";")[0].strip().lower() in PAGE_TYPES else None
+    return found[0] if len(found) == 1 and is_page_type(found[0]) else None
+
+
+@lru_cache(256)
+def is_page_type(content_type: bytes) -> bool:
+    return content_type.partition(b";")[0].strip().lower() in PAGE_TYPES
 
 
 def reason_against(request: Request, status: int, headers: Headers) -> str | None:
     """Why this response is not to be rewritten; None where it may be, as far as its head tells."""
-    content_type = page_type(headers)
-    if content_type is None:
+    content_type: bytes | None = None
+    told: str | None = None
+    for name, value in headers:
+        if name not in TELLING and (name := name.lower()) not in TELLING:
+            continue
+        if name != b"content-type":
+            told = told or _told_by(name, value)
+        elif content_type is None:
+            content_type = value
+        else:
+            return "type"
+    if content_type is None or not is_page_type(content_type):
         return "type"
     if request.method == "HEAD":
         return "head"
@@ -71,22 +88,21 @@ def reason_against(request: Request, status: int, headers: Headers) -> str | Non
         return "status"
     if is_fragment(request):
         return "fragment"
-    if not is_ascii_charset(content_type):
-        return "charset"
-    for name, value in headers:
-        match name.lower():
-            case other if other not in TELLING:
-                continue
-            case b"content-encoding" if value.strip().lower() not in (b"", b"identity"):
-                return "encoded"
-            case b"content-disposition" if value.lstrip().lower().startswith(b"attachment"):
-                return "attachment"
-            case b"cache-control" if b"no-transform" in value.lower():
-                return "no_transform"
-            case digest if digest in DIGESTS:
-                return "digest"
-            case b"content-length" if value == b"0":
-                return "empty"
+    return told if is_ascii_charset(content_type) else "charset"
+
+
+def _told_by(name: bytes, value: bytes) -> str | None:
+    match name:
+        case b"content-encoding" if value.strip().lower() not in (b"", b"identity"):
+            return "encoded"
+        case b"content-disposition" if value.lstrip().lower().startswith(b"attachment"):
+            return "attachment"
+        case b"cache-control" if b"no-transform" in value.lower():
+            return "no_transform"
+        case b"content-length" if value == b"0":
+            return "empty"
+        case digest if digest in DIGESTS:
+            return "digest"
     return None
 
 

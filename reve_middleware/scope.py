@@ -6,7 +6,7 @@ from collections.abc import Iterable, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
-from .inject import page_type
+from .inject import is_page_type, page_type
 from .messages import Header, Request
 from .quiet import PLAIN_DESTINATIONS
 
@@ -57,7 +57,7 @@ def may_be_page(start: Message) -> bool:
         if type(headers) is list:
             for name, value in headers:
                 if name == b"content-type":
-                    return value not in NO_PAGES and page_type([(name, value)]) is not None
+                    return value not in NO_PAGES and is_page_type(value)
         elif type(headers) is not tuple:
             return True  # an iterator can be read once, so it is read where that is minded
         return page_type(headers) is not None  # some write their headers' names in capitals
@@ -65,8 +65,10 @@ def may_be_page(start: Message) -> bool:
         return False
 
 
-def is_plain(request_headers: Iterable[Header], start_headers: Iterable[Header]) -> bool:
+def is_plain(request_headers: Iterable[Header], start_headers: Any) -> bool:
     """May `Quiet.look` be asked about a response with these headers?"""
+    if type(start_headers) is not list:
+        return False
     for name, value in request_headers:
         if name == b"sec-fetch-dest" and value not in PLAIN_DESTINATIONS:
             return False
