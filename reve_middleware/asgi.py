@@ -235,7 +235,7 @@ class _Response:
         """The messages that wait for the head to be found; the start among them where the tag changes it."""
 
     def start(self, message: Message, asked: dict[str, Any] | None) -> Awaitable[None]:
-        """The start message. `asked`: what has been asked for a chat that may have something to hear, if there is one."""
+        """The start message. `asked`: what has been asked for a chat that may have something to hear."""
         given = message.get("headers", ())
         headers = given if type(given) is list else list(given)
         if headers is not given and type(given) is not tuple:

@@ -122,8 +122,9 @@ class Settings:
                 wrong("payload", None, right)
         self.outbox = _outbox(given.get("outbox"))
         self.handoff = _callable(given, "handoff", 1)
-        if self.handoff is not None and self.outbox is not None:
-            raise SettingsError("outbox and handoff are both given: the task queue keeps what it is handed")
+        for name in ("outbox", "client", "concurrency", "timeout", "on_result"):
+            if self.handoff is not None and given.get(name) is not None:
+                raise SettingsError(f"{name} and handoff are both given: the task queue sends; leave {name} out")
         self.concurrency: int = _number(given, "concurrency", 8, int, 1, 64)
         self.timeout: float = _number(given, "timeout", 10.0, (int, float), 0.1, 60.0)
 

@@ -167,6 +167,8 @@ class ShellKind:
         """Our layer around a real application; closed when the test ends."""
         made = ReveMiddleware if self.name == "asgi" else ReveWSGIMiddleware
         given = {**KEYWORDS, "client": self.webhook, **keywords}
+        if "handoff" in given:
+            del given["client"]
         if "bots" in given:
             given = {name: value for name, value in given.items() if name not in ("webhook_url", "token", "chatbot_id")}
         self._built.append(made(application, **given))

@@ -247,10 +247,16 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"outbox": "/no/such/folder/x.sqlite3"}, f"outbox='/no/such/folder/x.sqlite3' is wrong: it must be {FILE}"),
     ({"outbox": "/"}, f"outbox='/' is wrong: it must be {FILE}"),
     ({"outbox": b"x"}, f"outbox=b'x' is wrong: it must be {FILE}"),
-    (
-        {"outbox": "x.sqlite3", "handoff": print},
-        "outbox and handoff are both given: the task queue keeps what it is handed",
-    ),
+    *[
+        ({name: value, "handoff": print}, f"{name} and handoff are both given: the task queue sends; leave {name} out")
+        for name, value in {
+            "outbox": "x.sqlite3",
+            "client": dict,
+            "concurrency": 4,
+            "timeout": 5.0,
+            "on_result": print,
+        }.items()
+    ],
     # concurrency, timeout
     *[({"concurrency": value}, f"concurrency={value!r} is wrong: {WHOLE}") for value in (0, 65, 1.0, True, "8", -1)],
     ({"concurrency": None}, f"concurrency is missing: {WHOLE}"),
