@@ -11,11 +11,11 @@ import contextlib
 import logging
 import ssl
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
@@ -32,8 +32,9 @@ HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": "reve-middleware",
 }
-SENT = frozenset({*map(str.lower, HEADERS), "authorization", "connection", "content-length", "host"})
-"""The headers that leave; trackers add others, which tell a third party the site's release and its traces."""
+RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+TIMEOUTS = {"connect": CONNECT_SECONDS}
+"""The deadline of the whole attempt bounds the rest."""
 HTTP_LOGGERS = tuple(
     name
     for two in ("", "2")  # httpx2 is httpx under another name: client= may bring it
@@ -113,52 +114,70 @@ class Secrets(httpx.Auth):
     """The token and the path of the link. They go in when the request is on its way: error trackers and tracers take
     down each request's URL where it begins, and find the host alone."""
 
-    def __init__(self, token: str, link: str, *, own: bool) -> None:
-        """`own`: the client is an `OwnClient`. The path goes into no URL at all then, and added headers go nowhere."""
-        url = httpx.URL(link)
-        self.origin = str(url.copy_with(raw_path=b"/"))
+    def __init__(self, token: str, link: str) -> None:
+        origin, self.__path = _parts(link)
+        self.origin = str(origin)
         self.__token = token
-        self.__path = url.raw_path
-        self.__own = own
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         yield self(request)
 
     def __call__(self, request: Any) -> Any:  # httpx2, which does not know httpx's classes, takes a callable
         request.headers["Authorization"] = f"Bearer {self.__token}"
-        if self.__own:
-            request.extensions["target"] = self.__path
-            for name in set(request.headers) - SENT:
-                del request.headers[name]
-        else:
-            request.url = request.url.copy_with(raw_path=self.__path)
+        request.url = request.url.copy_with(raw_path=self.__path)
         return request
 
 
-class OwnClient(httpx.AsyncClient):
-    """Of the kind that is made where `client=` brings no other: its transport knows the extension "target"."""
+class OwnClient:
+    """What sends where `client=` brings nothing: httpx's transport alone. All that a client puts around it (cookies,
+    redirects, proxies, logs, and what error trackers and tracers hang on to) is not wanted here."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
+        self._transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
+
+    @contextlib.asynccontextmanager
+    async def post(self, link: str, body: bytes, token: str) -> AsyncIterator[httpx.Response]:
+        origin, path = _parts(link)
+        headers = [
+            (b"Host", origin.netloc),
+            *RAW_HEADERS,
+            (b"Authorization", b"Bearer " + token.encode("ascii")),
+            (b"Content-Length", b"%d" % len(body)),
+        ]
+        stream = httpx.ByteStream(body)
+        extensions = {"timeout": TIMEOUTS, "target": path}  # tracers take down each request's URL: it has no path
+        request = httpx.Request("POST", origin, headers=headers, stream=stream, extensions=extensions)
+        response = await self._transport.handle_async_request(request)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+@lru_cache(16)
+def _parts(link: str) -> tuple[httpx.URL, bytes]:
+    """Origin and path of a link."""
+    url = httpx.URL(link)
+    return url.copy_with(raw_path=b"/"), url.raw_path
 
 
 class Clients:
     """One connection for each slot of the sender: httpx's shared pool slows down when many use it."""
 
     def __init__(self, factory: Callable[[], Any] | None) -> None:
-        """`factory`: makes a ready client with httpx's interface; None: an `httpx.AsyncClient`."""
+        """`factory`: makes a ready client with httpx's interface; None: an OwnClient."""
         self._factory = factory or self._default
         self._context: ssl.SSLContext | None = None
         self._idle: list[Any] = []
 
-    def _default(self) -> httpx.AsyncClient:
+    def _default(self) -> OwnClient:
         if self._context is None:
             self._context = httpx.create_ssl_context(trust_env=False)
-        return OwnClient(
-            verify=self._context,
-            trust_env=False,
-            follow_redirects=False,
-            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none is kept
-        )
+        return OwnClient(self._context)
 
     def take(self) -> Any:
         return self._idle.pop() if self._idle else self._factory()
@@ -176,13 +195,9 @@ async def attempt(client: Any, bot: Bot, endpoint: str | None, body: bytes, toke
     """POST `body` once, within `seconds` in all. Never raises but for its own cancellation."""
     outcome: Outcome | None = None
     try:
-        secrets = Secrets(token, bot.url(endpoint), own=isinstance(client, OwnClient))
-        async with (
-            asyncio.timeout(seconds),
-            client.stream(
-                "POST", secrets.origin, content=body, headers=HEADERS, auth=secrets, follow_redirects=False
-            ) as response,
-        ):
+        link = bot.url(endpoint)
+        answer = client.post(link, body, token) if isinstance(client, OwnClient) else _stream(client, link, body, token)
+        async with asyncio.timeout(seconds), answer as response:
             outcome = judge(response.status_code, response.headers.get("Retry-After"), datetime.now(UTC))
             await _read_a_little(response.aiter_raw())
     except Exception as error:
@@ -190,7 +205,12 @@ async def attempt(client: Any, bot: Bot, endpoint: str | None, body: bytes, toke
     return outcome
 
 
-async def _read_a_little(chunks: AsyncGenerator[bytes, None]) -> None:
+def _stream(client: Any, link: str, body: bytes, token: str) -> Any:
+    secrets = Secrets(token, link)
+    return client.stream("POST", secrets.origin, content=body, headers=HEADERS, auth=secrets, follow_redirects=False)
+
+
+async def _read_a_little(chunks: Any) -> None:
     """What follows the status line, so that the connection can be used again; if it is short."""
     size = 0
     try:

@@ -19,7 +19,7 @@ from delivering import Log, Results, push, sending, settings
 from faults import Answer, FaultServer, drip, raw, refusing, reply, reset, reset_after_request, silence, unanswered
 from test_webhook_tls import certificate, serving
 
-from reve_middleware.webhook import HTTP_LOGGERS, OwnClient, judge_exception
+from reve_middleware.webhook import HTTP_LOGGERS, judge_exception
 
 LIBRARIES = {"httpx": httpx, "httpx2": httpx2}
 Factory = Callable[[], Any]
@@ -204,7 +204,10 @@ def test_a_tracker_learns_the_host_alone(client: Factory | None, tracker: list[s
     """Who watches each request of httpx or httpx2 where it begins sees neither the link's path nor the token."""
     with FaultServer() as server:
         assert result_of(server.url, client) == ("delivered", "status_204")
-        assert tracker[0].startswith(f"http://127.0.0.1:{server.port}/ {{")
+        if client is None:
+            assert tracker == [], "with no client of httpx's around it, there is nothing to watch"
+        else:
+            assert tracker[0].startswith(f"http://127.0.0.1:{server.port}/ {{")
         assert "hook" not in "".join(tracker)
         assert "tok" not in "".join(tracker)
         assert server.received[0].line == "POST /hook/path HTTP/1.1"
@@ -216,7 +219,7 @@ def test_what_a_tracker_adds_is_not_sent(tracker: list[str]) -> None:
         result_of(server.url, None)
         result_of(server.url, lambda: httpx.AsyncClient(trust_env=False, headers={"X-Gateway": "1"}))
         plain, own = server.received
-    assert len(tracker) == 4
+    assert len(tracker) == 2
     assert plain.header("baggage") is None
     assert (own.header("baggage"), own.header("X-Gateway")) == ("release=1234567", "1")
 
@@ -235,7 +238,6 @@ def test_the_path_stands_in_no_url_of_ours(monkeypatch: pytest.MonkeyPatch) -> N
         assert result_of(server.url, None) == ("delivered", "status_204")
         assert seen == [f"http://127.0.0.1:{server.port}/"]
         assert server.received[0].line == "POST /hook/path HTTP/1.1"
-    assert issubclass(OwnClient, httpx.AsyncClient)
 
 
 # What is logged --------------------------------------------------------------------------------
