@@ -100,6 +100,8 @@ class Run:
         self._gates = owner.gates
         self._loop = _Loop(asks_for_tokens=any(callable(bot.token) for bot in settings.bots))
         self._wanted = asyncio.Event()
+        self._is_woken = False
+        """Has it been woken since it last began to look what there is to do?"""
         self._closing_until: float | None = None
         self._left_behind = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -118,10 +120,12 @@ class Run:
 
     def wake(self) -> bool:
         """There is something new; False where this run has ended."""
-        try:
-            self._loop.call_soon_threadsafe(self._wanted.set)
-        except RuntimeError:
-            return False
+        if not self._is_woken:  # a system call, and a switch of threads
+            self._is_woken = True
+            try:
+                self._loop.call_soon_threadsafe(self._wanted.set)
+            except RuntimeError:
+                return False
         return not self.ended.is_set()
 
     def close(self, seconds: float) -> None:
@@ -174,6 +178,7 @@ class Run:
     async def _deliver(self, clients: Clients) -> None:
         swept = self._clock()
         while True:
+            self._is_woken = False  # before the look: what comes after this wakes it again
             now = self._clock()
             until = self._closing_until
             if until is not None and now >= until:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NoReturn, TypedDict
 
 from .bot import NEEDED, Bot, check_arguments, is_like, wrong
 from .cookie import Cookies
@@ -138,6 +138,9 @@ class Settings:
     def __repr__(self) -> str:
         return f"<Settings for {', '.join(self._bots)}>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("settings are not pickled: they hold secrets")
+
 
 def _bots(given: dict[str, Any]) -> tuple[Bot, ...]:
     one = ("webhook_url", "token", "chatbot_id", "endpoint", "logout_endpoint")
@@ -155,10 +158,11 @@ def _bots(given: dict[str, Any]) -> tuple[Bot, ...]:
     bots = given["bots"]
     if not isinstance(bots, (list, tuple)) or not bots or not all(isinstance(bot, Bot) for bot in bots):
         raise SettingsError("bots is wrong: it must be a list of Bot(webhook_url=…, token=…, chatbot_id=…)")
-    ids = [bot.chatbot_id for bot in bots]
-    for chatbot_id in ids:
-        if ids.count(chatbot_id) > 1:
-            wrong("chatbot_id", chatbot_id, "different for each Bot of the list")
+    seen: set[str] = set()
+    for bot in bots:
+        if bot.chatbot_id in seen:
+            wrong("chatbot_id", bot.chatbot_id, "different for each Bot of the list")
+        seen.add(bot.chatbot_id)
     return tuple(bots)
 
 
