@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 READ_AFTER_STATUS_SECONDS = 1.0
 READ_AFTER_STATUS_BYTES = 4096
 CONNECT_SECONDS = 3.0
+NOWHERE = "nowhere.invalid"
+"""A host that does not exist (RFC 6761 §6.4); the sender's event loop asks nobody for it."""
 HEADERS = {
     "Content-Type": "application/json; charset=utf-8",
     "Accept": "application/json",
@@ -184,6 +186,16 @@ class Clients:
 
     def give_back(self, client: Any) -> None:
         self._idle.append(client)
+
+    async def warm_up(self) -> None:
+        """Let httpx import what it imports with its first request. A process that is forked in the middle of that
+        could never import it."""
+        if self._factory == self._default:
+            client = self._default()
+            with contextlib.suppress(Exception):
+                async with client.post(f"http://{NOWHERE}/", b"", ""):
+                    raise AssertionError("there is no such host")
+            self.give_back(client)
 
     async def close(self) -> None:
         while self._idle:
