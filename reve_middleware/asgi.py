@@ -62,7 +62,7 @@ class ReveMiddleware(Shell):
         if not self._begun:
             self._begin()
         path, headers = scope["path"], scope.get("headers", ())  # a hand-made scope may have none
-        if type(headers) is not list and type(headers) is not tuple:  # an iterator: the application reads it too
+        if type(headers) is not list and not isinstance(headers, (list, tuple)):  # the application reads them, too
             headers = scope["headers"] = [tuple(pair) for pair in headers]
         if self._within in path:
             answer = await self._own(scope, receive)

@@ -42,6 +42,9 @@ class Captured(NamedTuple):
     session_id: str
     chatbot_id: str
 
+    def __repr__(self) -> str:
+        return f"<Captured a chat of {self.chatbot_id}>"
+
 
 class Refusal(NamedTuple):
     """Why it was not taken: a key of PROBLEMS."""
@@ -72,10 +75,10 @@ def refusal_of_head(request: Request, settings: Settings) -> Refusal | None:
 
 
 def is_same_origin(request: Request, allowed_origins: frozenset[str]) -> bool:
-    """`Sec-Fetch-Site` must be `same-origin`; where the browser sends none, `Origin` must be ours or
-    allowed (Fetch Metadata §2.4; RFC 6454 §7)."""
+    """`Sec-Fetch-Site` must be `same-origin`; where the browser sends none, or it may not be the browser's own
+    word, `Origin` must be ours or allowed (Fetch Metadata §2.4; RFC 6454 §7)."""
     sites = request.values(b"sec-fetch-site")
-    if sites:
+    if sites and not (request.site_is_doubtful and sites == [b"same-origin"]):
         return sites == [b"same-origin"]
     sent = request.one(b"origin")
     host = request.one(b"host")

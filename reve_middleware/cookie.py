@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 from itsdangerous import BadData, Signer
 from itsdangerous.encoding import base64_decode, base64_encode
@@ -43,9 +43,14 @@ class Ids(NamedTuple):
     def key(self) -> tuple[str, str]:
         return self.chatbot_id, self.session_id
 
+    def __repr__(self) -> str:
+        return f"<Ids of a chat of {self.chatbot_id}>"
+
 
 class Cookies:
     """Reads and writes both cookies."""
+
+    __slots__ = ("_attributes", "_ids", "_known_ids", "_known_marks", "_mark", "ids_name", "mark_name")
 
     def __init__(self, base: str, secrets: Sequence[str], *, dev: bool) -> None:
         """`base`: the name without its prefix; `secrets`: newest first."""
@@ -62,6 +67,9 @@ class Cookies:
     @staticmethod
     def _signer(secrets: list[str], salt: bytes) -> Signer:
         return Signer(secrets, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("cookies are not pickled: they hold the secret key")
 
     def ids(self, headers: Iterable[bytes], now: int) -> Ids | None:
         """The chat in the `Cookie` header values, if it is genuine and not older than 12 h."""

@@ -17,6 +17,8 @@ HOST_SOURCE = re.compile(
     re.IGNORECASE,
 )
 DEFAULT_PORTS = {"http": 80, "https": 443}
+NEEDED_IN_A_SANDBOX = frozenset({"allow-scripts", "allow-same-origin"})
+"""Without the first no script runs, without the second the page has no origin, and nothing of ours is for it."""
 
 
 class Permission(NamedTuple):
@@ -26,13 +28,15 @@ class Permission(NamedTuple):
     nonce: str | None = None
     """To be put on the tag."""
     advice: str = ""
-    """What to add to the policy, where it is not allowed."""
+    """What to add to the policy, where it is not allowed. Empty for a sandbox: it is meant so."""
 
 
 def permission(policies: Iterable[str], origins: Sequence[str], script_path: str, post_path: str) -> Permission:
     """May a page load our script and send our POST? `origins` (scheme://host[:port]): the page's own;
     two where a proxy may have ended TLS before us."""
     parsed = [_directives(one) for header in policies for one in header.split(",")]
+    if any("sandbox" in one and not NEEDED_IN_A_SANDBOX.issubset(map(str.lower, one["sandbox"])) for one in parsed):
+        return Permission(False)
     scripts = [_first(one, "script-src-elem", "script-src", "default-src") for one in parsed]
     posts = [_first(one, "connect-src", "default-src") for one in parsed]
     if not all(post is None or _allows(post, origins, post_path) for post in posts):

@@ -36,6 +36,18 @@ READ = [
 ]
 
 
+TAKE_UNDERSCORES = ("Granian", "Cheroot", "CherryPy", "WSGIServer")
+"""How `SERVER_SOFTWARE` begins of servers that take `Sec_Fetch_Site`, which any script may send where a CORS layer lets
+it, for `Sec-Fetch-Site`; of some the last of the two counts. uWSGI joins them, which helps only where both are sent.
+Others (gunicorn, waitress, gevent, Werkzeug, Apache) drop names with underscores."""
+
+
+def report_of(environ: Environ) -> Request:
+    """The head of a request for the capture path."""
+    doubtful = "uwsgi.version" in environ or str(environ.get("SERVER_SOFTWARE", "")).startswith(TAKE_UNDERSCORES)
+    return request_of(environ)._replace(site_is_doubtful=doubtful)
+
+
 def request_of(environ: Environ) -> Request:
     """The head of a request, with those of its headers that the core reads."""
     headers: Headers = []

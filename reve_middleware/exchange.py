@@ -79,7 +79,7 @@ class Core:
             [policy.decode("latin-1") for policy in policies], origins_of(request), script_path, post_path
         )
         if not permission.allowed:
-            return None, Note("policy", permission.advice)
+            return None, Note("policy", permission.advice) if permission.advice else Note("sandbox")
         return self.tag(request.mount, permission.nonce).encode(), None
 
     def is_enabled(self, path: str, visit: Visit) -> bool:

@@ -48,7 +48,7 @@ blank in HTML, is not understood."""
 _DOCTYPE: Final = rb"<!doctype[ \t\r\n\f]+html[^>]*+>"
 DECLARED: Final = re.compile(_DOCTYPE, re.IGNORECASE)
 PLAIN: Final = re.compile(
-    rb"(?:\xef\xbb\xbf)?+(?:[ \t\r\n\f]++|%b|<html%b)*+<head%b" % (_DOCTYPE, _REST_OF_TAG, _REST_OF_TAG),
+    rb"(?:\xef\xbb\xbf)?+(?:[ \t\r\n\f]++|%b|<html%b)*+<head%b(?<!/>)" % (_DOCTYPE, _REST_OF_TAG, _REST_OF_TAG),
     re.IGNORECASE,
 )
 """What most pages begin with; whatever it does not match is looked at step by step."""
@@ -188,9 +188,9 @@ class HeadFinder:
             elif seen.startswith(b"<?", at):
                 after = seen.find(b">", at) + 1 or self.MORE
             elif (match := TAG.match(seen, at)) is not None:
-                if match[1].lower() == b"head":
-                    return match.end()
                 after = match.end()
+                if match[1].lower() == b"head":
+                    return self.NONE if seen.endswith(b"/>", at, after) else after  # `<head/>`: XHTML's is empty
             elif (match := DECLARED.match(seen, at)) is not None:
                 after = match.end()
             else:

@@ -10,7 +10,7 @@ import hmac
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 DIGEST_BYTES = 12
 """96 bits of HMAC-SHA256: 16 characters in the cookie."""
@@ -32,10 +32,15 @@ class Mark(NamedTuple):
 class Hasher:
     """Makes the hashes of a mark, and compares them under every key of the list."""
 
+    __slots__ = ("_keys", "_of_text")
+
     def __init__(self, secrets: Sequence[str]) -> None:
         """`secrets`: newest first."""
         self._keys = [hmac.digest(secret.encode(), b"reve-middleware mark", "sha256") for secret in secrets]
         self._of_text = lru_cache(REMEMBERED_DIGESTS)(_digest)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a hasher is not pickled: it holds the secret key")
 
     def digest(self, what: str, value: str | bytes) -> str:
         """The hash of `value` under the newest key; `what` keeps the fields apart."""

@@ -7,7 +7,7 @@ the answer back in; what a generator returns is what the shell does to the respo
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeAlias
 
 if TYPE_CHECKING:
     from .push import Push
@@ -41,6 +41,8 @@ class Request(NamedTuple):
     """`root_path` or `SCRIPT_NAME`, decoded; empty at the root."""
     scheme: str
     headers: Iterable[Header]
+    site_is_doubtful: bool = False
+    """May a script have said what only browsers may: `Sec-Fetch-Site`?"""
 
     def values(self, name: bytes) -> list[bytes]:
         return values(self.headers, name)
@@ -147,6 +149,9 @@ class Seen:
         self.who = who
         self.by_version = by_version
         self.profile = profile
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("what was found of a visitor is not pickled")
 
 
 class BodyFault(NamedTuple):

@@ -52,6 +52,12 @@ TEXTS: dict[str, tuple[int, float | None, str]] = {
         None,
         "a page's Content-Security-Policy does not allow the script, so the page is not touched: add %s",
     ),
+    "sandbox": (
+        INFO,
+        None,
+        "a page's Content-Security-Policy puts it into a sandbox without scripts or without an origin, "
+        "so the page is not touched",
+    ),
     "no_head": (INFO, None, "a page has no <head> tag within its first 64 KiB, so the script is not put in"),
     "restless": (
         WARNING,

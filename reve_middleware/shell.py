@@ -25,7 +25,11 @@ class Shell:
 
     def __init__(self, app: Any, **keywords: Unpack[Keywords]) -> None:
         """Raises `SettingsError` where a keyword is missing or wrong; see the README's table."""
-        _check_application(app, self)
+        try:
+            _check_application(app, self)
+        except SettingsError:
+            keywords.clear()  # type: ignore[attr-defined]  # error trackers show the locals of frames
+            raise
         self.app = app
         self._settings = _settings(keywords, self.protocol)
         self._notes = Notes()
@@ -55,7 +59,8 @@ class Shell:
         self._sender.close(seconds)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} around {type(self.app).__name__}, {getattr(self, '_settings', None)!r}>"
+        app = type(getattr(self, "app", None)).__name__  # a traceback may show it before it is built
+        return f"<{type(self).__name__} around {app}, {getattr(self, '_settings', None)!r}>"
 
     def _begin(self) -> None:
         self._begun = True

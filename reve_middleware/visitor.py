@@ -25,12 +25,17 @@ UNSAID: Final = object()
 """`identify()` was not called."""
 
 
-class Visit:
+class _Said:
+    """Keeps what `identify()` was told out of `vars()`, where some error trackers look."""
+
+    __slots__ = ("_profile",)
+
+
+class Visit(_Said):
     """What was said about the visitor while one request was handled, and where it began: inner
     layers change `path` and `root_path` in the scope."""
 
     # What most requests never say is said here once: one is made for every request.
-    profile: Any = UNSAID
     signed_out = False
     enabled: bool | None = None
     over = False
@@ -42,6 +47,21 @@ class Visit:
         self.path = path
         self.began = began
         """When the request of a visitor with a chat came in, microseconds since the epoch."""
+
+    @property
+    def profile(self) -> Any:
+        """What `identify()` was told; else UNSAID."""
+        return getattr(self, "_profile", UNSAID)
+
+    @profile.setter
+    def profile(self, profile: Any) -> None:
+        self._profile = profile
+
+    def __deepcopy__(self, _: Any) -> Visit:
+        return self  # an application may copy its scope or environ, and is still in the same request
+
+    def __reduce__(self) -> Any:
+        return Visit, ()  # it may even pickle them: nothing of ours goes along
 
     def tag(self, nonce: str | None) -> str:
         """The bridge's tag for this request."""

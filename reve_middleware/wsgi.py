@@ -23,6 +23,7 @@ from .environ import (
     look_up_environ,
     may_be_page,
     read_body,
+    report_of,
     request_of,
 )
 from .exchange import Outgoing
@@ -81,9 +82,9 @@ class ReveWSGIMiddleware(Shell):
         """The answer to a request for one of our two paths."""
         request = request_of(environ)
         if request.path == self._core.bridge_path:
-            return bridge.serve(request.method, environ.get("QUERY_STRING", "").encode("latin-1"))
+            return bridge.serve(request.method, environ.get("QUERY_STRING", "").encode("latin-1", "replace"))
         if request.path == self._core.session_path:
-            flow = self._core.session(request, now_in_microseconds())
+            flow = self._core.session(report_of(environ), now_in_microseconds())
             try:
                 return self._drive(flow, environ)  # type: ignore[no-any-return]
             except Exception as error:

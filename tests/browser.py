@@ -29,6 +29,7 @@ ARGS = (
     "--no-first-run",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP *.test 127.0.0.1",  # names for origins of one's own (RFC 6761)
 )
 
 _open: "list[Browser]" = []

@@ -108,7 +108,12 @@ def _report(site: Site, client: httpx.Client, number: int) -> None:
         "POST",
         "/_reve/session",
         json={"session_id": f"chat-{number}", "chatbot_id": BOT},
-        headers={"X-Reve-Bridge": "1", "Sec-Fetch-Site": "same-origin", "Cookie": f"user=user-{number}"},
+        headers={
+            "X-Reve-Bridge": "1",
+            "Origin": site.url,
+            "Sec-Fetch-Site": "same-origin",
+            "Cookie": f"user=user-{number}",
+        },
     )
     if answer.json() != {"status": "queued"}:
         site.fail(f"chat {number} is not queued: {answer.text}")

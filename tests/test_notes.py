@@ -103,6 +103,13 @@ SAID = [
         "a page's Content-Security-Policy does not allow the script, so the page is not touched: "
         "add connect-src 'self'",
     ),
+    (
+        "sandbox",
+        "",
+        INFO,
+        "a page's Content-Security-Policy puts it into a sandbox without scripts or without an origin, "
+        "so the page is not touched",
+    ),
     ("no_head", "", INFO, "a page has no <head> tag within its first 64 KiB, so the script is not put in"),
     (
         "restless",

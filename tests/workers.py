@@ -285,7 +285,7 @@ class Visitor:
     def report(self, chat: str) -> str:
         """What the bridge does when the widget opens a chat."""
         ids = {"session_id": chat, "chatbot_id": BOT}
-        headers = {"X-Reve-Bridge": "1", "Sec-Fetch-Site": "same-origin"}
+        headers = {"X-Reve-Bridge": "1", "Origin": self.site.url, "Sec-Fetch-Site": "same-origin"}
         answer = self.site.request(self.client, "POST", "/_reve/session", json=ids, headers=headers)
         return str(answer.json()["status"])
 
