@@ -65,7 +65,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "asking": {"concurrency", "messages", "notes", "threads"},
     "shell": {"asking", "errors", "exchange", "handoff", "handover", "messages", "notes", "sender", "settings"},
     "scope": {"inject", "messages", "quiet"},
-    "asgi": {"bridge", "capture", "concurrency", "exchange", "inject", "messages", "quiet", "scope", "shell", "visitor"},
+    "asgi": {
+        "bridge", "capture", "concurrency", "exchange", "inject", "messages", "quiet", "scope", "shell", "visitor",
+    },
     "environ": {"messages"},
     "wsgi": {"bridge", "capture", "environ", "exchange", "inject", "messages", "quiet", "shell", "visitor"},
     "django_objects": {"environ", "inject", "messages", "notes", "scope"},

@@ -122,7 +122,8 @@ def test_the_same_person_with_another_profile_is_pushed() -> None:
 
 def test_the_order_of_fields_is_no_change() -> None:
     """A profile whose fields come in another order is the same."""
-    assert asked(mark_of(ADA), profile=dict(reversed(ADA.items()))).returned._replace(seen=None) == Verdict("current", mark_of(ADA))
+    played = asked(mark_of(ADA), profile=dict(reversed(ADA.items())))
+    assert played.returned._replace(seen=None) == Verdict("current", mark_of(ADA))
 
 
 def test_what_was_given_up_is_offered_again() -> None:
