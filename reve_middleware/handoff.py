@@ -137,8 +137,7 @@ class HandOff:
                     begin = self._hand_on_if_wanted, push, Home(), claim
                     answer: Offered = await run_in(_threads, copy_context().run, *begin)
                     return answer
-        except NoThreadError:
-            self._strike()
+        except NoThreadError:  # no strike: many at once are no sign of a queue that hangs
             return self._settle(push, f"no free thread ({MOST_THREADS} wait for it)", late=True)
         except Exception as error:
             if not limit.expired():

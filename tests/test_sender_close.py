@@ -11,6 +11,7 @@ from faults import PATIENCE, FaultServer, held, raw, reply, silence
 
 from reve_middleware import ReveMiddleware, ReveWSGIMiddleware
 from reve_middleware import sender as module
+from reve_middleware.delivery import Run
 from reve_middleware.sender import Sender
 
 
@@ -239,18 +240,19 @@ def test_an_event_loop_that_ends_before_its_sender() -> None:
     with FaultServer(held(go)) as server:
         sender = Sender(settings(server.url))
 
-        async def main() -> None:
+        async def main() -> Run | None:
             sender.offer(push())
+            run = sender._run
             await asyncio.to_thread(server.wait_for, 1)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.02):
                     await sender.aclose(PATIENCE)
+            return run
 
-        asyncio.run(main())
-        threads = [thread for thread in threading.enumerate() if thread.name == "reve-middleware"]
+        run = asyncio.run(main())
+        assert run is not None
         go.set()
-        for thread in threads:
-            thread.join(PATIENCE)
+        run._thread.join(PATIENCE)
         assert sender.stats()["delivered"] == 1
 
 
