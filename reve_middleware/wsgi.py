@@ -327,6 +327,11 @@ class _Body:
         self._failure: Exception | None = None
         """What the application raised, until what it said before is out."""
 
+    @property
+    def status_code(self) -> Any:
+        """Django hands its response object to the server, and who stands between may ask for its status."""
+        return self._iterable.status_code  # type: ignore[attr-defined]
+
     def __iter__(self) -> _Body:
         return self
 
