@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 CLOSE_SECONDS = 2.0
 """Seconds in which what is left is delivered when the server ends."""
+UWSGI_SECONDS = 0.7
+"""Of these it leaves to uWSGI, which takes a second of its own to end."""
 FIRST = 100
 """Before whatever else multiprocessing ends: its own have 10 at most."""
 IMPORT_SECONDS = 5.0
@@ -208,8 +210,9 @@ def _after_fork_in_child() -> None:
 
 def _at_exit() -> None:
     """Every sender at once, within the time of one."""
-    runs = [run for run in (sender._begin_to_close(CLOSE_SECONDS) for sender in list(_senders)) if run is not None]
-    deadline = time.monotonic() + CLOSE_SECONDS + 0.5
+    seconds = CLOSE_SECONDS - (UWSGI_SECONDS if "uwsgi" in sys.modules else 0.0)
+    runs = [run for run in (sender._begin_to_close(seconds) for sender in list(_senders)) if run is not None]
+    deadline = time.monotonic() + seconds + 0.5
     for run in runs:
         run.ended.wait(max(0.0, deadline - time.monotonic()))
 

@@ -6,9 +6,11 @@ import sys
 import time
 
 import pytest
+from delivering import settings
 from faults import FaultServer, reply, silence
 from test_fork import environment
 
+from reve_middleware import sender
 from reve_middleware.sender import CLOSE_SECONDS
 
 BEGIN = """
@@ -81,6 +83,19 @@ def test_a_hung_webhook_holds_no_process_back() -> None:
         assert complaints == "20 pushes were not delivered before the end\n"
         assert 1.5 < seconds < 4.0
         assert len(server.received) <= 8
+
+
+def test_uwsgi_needs_a_second_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under uWSGI, which takes a second to end, less time is left for a webhook that hangs."""
+    given: list[float] = []
+    monkeypatch.setattr(sender.Sender, "_begin_to_close", lambda _, seconds: given.append(seconds))
+    one = sender.Sender(settings())
+    sender._at_exit()
+    monkeypatch.setitem(sys.modules, "uwsgi", sys)
+    sender._at_exit()
+    assert one is not None
+    assert {*given} == {CLOSE_SECONDS, CLOSE_SECONDS - sender.UWSGI_SECONDS}
+    assert CLOSE_SECONDS - sender.UWSGI_SECONDS <= 1.3
 
 
 def test_several_senders_share_the_time() -> None:
