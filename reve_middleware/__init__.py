@@ -1,7 +1,7 @@
 """Tells a REVE Chat bot who is logged in to a website.
 
-Reading order: exchange.py is the product; then handover.py (who and what), capture.py, inject.py and
-bridge.py; then mailbox.py, gate.py, sender.py and webhook.py (delivery). asgi.py and wsgi.py only carry
+Reading order: exchange.py is the product, quiet.py its shortcut; then handover.py (who and what), capture.py, inject.py
+and bridge.py; then mailbox.py, gate.py, sender.py and webhook.py (delivery). asgi.py and wsgi.py only carry
 messages to and from the core.
 """
 
