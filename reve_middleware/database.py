@@ -166,8 +166,10 @@ class Database:
         return db
 
     def _prepare(self, db: sqlite3.Connection) -> None:
-        is_empty = db.execute("SELECT 1 FROM sqlite_master").fetchone() is None  # asked first: another may be making it
+        db.execute("BEGIN")  # one look: another process may be making it
+        is_empty = db.execute("SELECT 1 FROM sqlite_master").fetchone() is None
         made_by = _made_by(db)
+        db.execute("COMMIT")
         if made_by[0] == APPLICATION and made_by[1] != VERSION:
             raise FileError("it was made by another version")
         if made_by != (APPLICATION, VERSION) and not (is_empty and made_by == (0, 0) and self._create):

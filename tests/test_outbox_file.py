@@ -198,3 +198,32 @@ def test_a_lock_that_sqlite_does_not_wait_for(machine: Machine, monkeypatch: pyt
     assert box.offer(push("s", b"1"), machine.now).status == "queued"
     assert (box.at_risk(), len(tried)) == (0, 4)
     assert box.claim(machine.now, always) is not None
+
+
+def test_another_process_makes_the_file_while_this_one_looks(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another process makes the outbox between two looks at the same file, this one takes it for what it is."""
+    connect = sqlite3.connect
+    pending = [True]
+
+    def make_it() -> None:
+        if not pending:
+            return
+        pending.clear()
+        schema = ["BEGIN IMMEDIATE", *database.SCHEMA, "COMMIT;"]
+        with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(connect(machine.path, timeout=0)) as db:
+            db.executescript(";".join(schema))
+
+    class Interrupted(sqlite3.Connection):
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            if sql == "PRAGMA user_version":
+                make_it()
+            return super().execute(sql, *parameters)
+
+    monkeypatch.setattr(database.sqlite3, "connect", lambda *a, **k: connect(*a, **k, factory=Interrupted))
+    box = machine.worker()
+    with listening() as log:
+        assert box.offer(push("s"), machine.now).status == "queued"
+        assert log.texts() == []
+    assert not pending
+    monkeypatch.undo()
+    assert len(machine.rows()) == 1
