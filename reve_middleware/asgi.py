@@ -7,40 +7,23 @@ made around the application, and what is not a page of ours passes as the same o
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeAlias
 
-from starlette.requests import Request as StarletteRequest
-
 from . import bridge, capture
+from .asgi_response import Exchange, LazyRequest, Receive, Send
 from .concurrency import forever, is_stray, time_limit
-from .exchange import Outgoing
-from .inject import GROWING, HeadFinder, with_tag
-from .messages import (
-    Answer,
-    Ask,
-    BodyFault,
-    Discard,
-    Headers,
-    LookedUp,
-    LookUp,
-    Offer,
-    Pending,
-    ReadBody,
-    Start,
-    Verb,
-)
+from .messages import Answer, Ask, BodyFault, Discard, LookedUp, LookUp, Offer, Pending, ReadBody, Verb
 from .quiet import NOTHING_ASKED
-from .scope import Message, Scope, is_plain, look_up_scope, may_be_page, request_of
+from .routes import EVERYWHERE, NOWHERE
+from .scope import PAGE_DESTINATIONS, Message, Scope, inside, look_up_scope, request_of, told_by_browser
 from .shell import Shell, now_in_microseconds
 from .visitor import KEY, Visit, current_visit
 
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[Any]]
 
-AMBIGUOUS = b""
-"""Stands for two `Cookie` headers with our names in them."""
+
+enter, leave = current_visit.set, current_visit.reset
 
 
 class ReveMiddleware(Shell):
@@ -61,62 +44,53 @@ class ReveMiddleware(Shell):
             return await self.app(scope, receive, send)  # a layer of ours is outside: this one stands down
         if not self._begun:
             self._begin()
-        path, headers = scope["path"], scope.get("headers", ())  # a hand-made scope may have none
-        if type(headers) is not list and not isinstance(headers, (list, tuple)):  # the application reads them, too
-            headers = scope["headers"] = [tuple(pair) for pair in headers]
+        path = scope["path"]
         if self._within in path:
             answer = await self._own(scope, receive)
             if answer is not None:
                 return await _send(answer, send)
 
-        cookie: bytes | None = None
-        for name, value in headers:
-            if name == b"cookie" and self._ids_cookie in value:
-                cookie = value if cookie is None else AMBIGUOUS
-        began = 0 if cookie is None else now_in_microseconds()
-        visit = scope[KEY] = Visit(self._core, scope.get("root_path", ""), path, began)
-        response: _Response | None = None
-        started = False
-
-        def outgoing(message: Message) -> Awaitable[None]:
-            nonlocal response, started
-            if not started:
-                if message["type"] == "http.response.start":
-                    started = True
-                    asked = None if cookie is None else self._look(cookie, scope, visit, message)
-                    if asked is not None or (self._injects and may_be_page(message)):
-                        response = _Response(self, scope, visit, send)
-                        return response.start(message, asked)
-            elif response is not None and response.held is not None:
-                return response.more(message)
-            return send(message)
-
-        token = current_visit.set(visit)
+        exchange = scope[KEY] = Exchange()
+        exchange.shell = self
+        exchange.path = path
+        exchange.mount = mount = scope.get("root_path", "")
+        exchange.enabled = None
+        exchange.signed_out = exchange.over = False
+        route, cookie, destination = EVERYWHERE, None, None
+        if not self._all_alike:
+            route = self._settings.routes.of(inside(path, mount) if mount else path)
+        if route is not NOWHERE:  # there a view may still say something; its browser is listened to then
+            cookie, destination = told_by_browser(scope, self._ids_cookie)
+            if cookie is None and not (self._injects and destination in PAGE_DESTINATIONS):
+                exchange.began = 0
+                token = enter(exchange)
+                try:
+                    return await self.app(scope, receive, send)
+                finally:
+                    exchange.over = True
+                    leave(token)
+        exchange.began = now_in_microseconds()
+        exchange.scope = scope
+        exchange.pass_on = send
+        exchange.held = None
+        exchange.route = route
+        exchange.cookie = cookie
+        exchange.destination = destination
+        token = enter(exchange)
         try:
-            result = await self.app(scope, receive, outgoing)
+            result = await self.app(scope, receive, exchange.send)
         except Exception:
-            if response is not None:
+            if exchange.held:
                 with contextlib.suppress(Exception):
-                    await response.release()
+                    await exchange.release()
             raise
         finally:
-            visit.over = True
-            current_visit.reset(token)
-        if response is not None and response.held is not None:
-            await response.release()
+            exchange.over = True
+            leave(token)
+            scope.pop(KEY, None)  # it holds the scope itself, and the server's `send`
+        if exchange.held:
+            await exchange.release()
         return result
-
-    def _look(self, cookie: bytes, scope: Scope, visit: Visit, start: Message) -> dict[str, Any] | None:
-        """None where there is nothing to say to a visitor with a chat; otherwise what has been asked for that."""
-        try:
-            if not is_plain(scope["headers"], start.get("headers")):
-                return NOTHING_ASKED
-            quiet = self._core.quiet
-            path = request_of(scope, visit.path, visit.mount).path if quiet.minds_paths else ""
-            return quiet.look(cookie, path, visit, now_in_microseconds(), self._ask_at_once, scope)
-        except Exception as error:
-            self._notes.fault(error)
-            return None
 
     async def _own(self, scope: Scope, receive: Receive) -> Answer | None:
         """The answer to a request for one of our two paths."""
@@ -150,7 +124,7 @@ class ReveMiddleware(Shell):
                     if isinstance(answer, Pending):
                         answer = await self._callables.finish(what, answer)
                 case Ask(what):
-                    answer = await self._callables.ask(what, StarletteRequest(scope))
+                    answer = await self._callables.ask(what, LazyRequest(scope))
                 case ReadBody(limit, seconds):
                     answer = BodyFault(400) if receive is None else await _read(receive, limit, seconds)
                 case LookUp():
@@ -162,9 +136,6 @@ class ReveMiddleware(Shell):
                     answer = None
                 case _:
                     answer = self._perform(verb)
-
-    def _ask_at_once(self, what: str, scope: Scope) -> Any:
-        return self._callables.ask_at_once(what, StarletteRequest(scope))
 
     async def _look_up(self, verb: LookUp, scope: Scope) -> LookedUp:
         """One internal GET; the inquiry runs at its response start. Whatever goes wrong in there is
@@ -219,111 +190,6 @@ class ReveMiddleware(Shell):
             await send(message)
 
         return outgoing
-
-
-class _Response:
-    """One response that may concern us, from its start message on."""
-
-    __slots__ = ("_finder", "_passed", "_scope", "_send", "_shell", "_tag", "_visit", "held")
-
-    def __init__(self, shell: ReveMiddleware, scope: Scope, visit: Visit, send: Send) -> None:
-        self._shell = shell
-        self._scope = scope
-        self._visit = visit
-        self._send = send
-        self.held: list[Message] | None = None
-        """The messages that wait for the head to be found; the start among them where the tag changes it."""
-
-    def start(self, message: Message, asked: dict[str, Any] | None) -> Awaitable[None]:
-        """The start message. `asked`: what has been asked for a chat that may have something to hear."""
-        given = message.get("headers", ())
-        headers = given if type(given) is list else list(given)
-        if headers is not given and type(given) is not tuple:
-            message = {**message, "headers": headers}
-        if asked is not None:
-            return self._go_the_whole_way(message, headers, asked)
-        tag: bytes | None = None
-        try:
-            tag = self._tag_for(Start(message["status"], headers))
-        except Exception as error:
-            self._shell._notes.fault(error)
-        return self._hold_or_send(message, tag)
-
-    async def _go_the_whole_way(self, message: Message, headers: Headers, asked: dict[str, Any]) -> None:
-        shell, scope, visit = self._shell, self._scope, self._visit
-        outgoing = Outgoing(headers, None)
-        try:
-            request, start = request_of(scope, visit.path, visit.mount), Start(message["status"], headers)
-            flow = shell._core.response(request, start, visit, now_in_microseconds())
-            outgoing = await shell._drive(flow, scope, None, asked)
-        except Exception as error:
-            shell._notes.fault(error)
-        if outgoing.headers is not headers:
-            message = {**message, "headers": outgoing.headers}
-        await self._hold_or_send(message, outgoing.tag)
-
-    def _tag_for(self, start: Start) -> bytes | None:
-        shell, visit = self._shell, self._visit
-        tag, note = shell._core.page(request_of(self._scope, visit.path, visit.mount), start, visit)
-        if note is not None:
-            shell._perform(note)
-        return tag
-
-    def _hold_or_send(self, start: Message, tag: bytes | None) -> Awaitable[None]:
-        if tag is None:
-            return self._send(start)
-        self._tag = tag
-        self._finder = HeadFinder()
-        self._passed = 0
-        for name, _ in start.get("headers", ()):
-            if name in GROWING or name.lower() in GROWING:
-                self.held = [start]  # it depends on whether the tag goes in
-                return NOTHING
-        self.held = []
-        return self._send(start)
-
-    def more(self, message: Message) -> Awaitable[None]:
-        """The next message while the head is looked for."""
-        held = self.held
-        assert held is not None  # noqa: S101
-        held.append(message)
-        body = message.get("body", b"")
-        if message["type"] == "http.response.body" and isinstance(body, bytes):
-            found = self._finder.feed(body, last=not message.get("more_body", False))
-            if found == HeadFinder.MORE:
-                self._passed += len(body)
-                return NOTHING
-            if found == HeadFinder.NONE:
-                self._shell._notes.say("no_head")
-            else:
-                at = found - self._passed  # it ends in this piece: otherwise it would have been found before
-                held[-1] = {**message, "body": body[:at] + self._tag + body[at:]}
-                start = held[0]
-                if start["type"] == "http.response.start":
-                    held[0] = {**start, "headers": with_tag(start["headers"], len(self._tag))}
-        return self.release()
-
-    def release(self) -> Awaitable[None]:
-        """Send what is held, and hold nothing more."""
-        held, self.held = self.held, None
-        return _send_all(held or (), self._send)
-
-
-class _Nothing:
-    """An awaitable that is done."""
-
-    __slots__ = ()
-
-    def __await__(self) -> Any:
-        return iter(())
-
-
-NOTHING = _Nothing()
-
-
-async def _send_all(messages: Iterable[Message], send: Send) -> None:
-    for message in messages:
-        await send(message)
 
 
 async def _read(receive: Receive, limit: int, seconds: float) -> bytes | BodyFault:

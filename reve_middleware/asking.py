@@ -33,25 +33,24 @@ _threads = DaemonThreads("reve-middleware-ask", MOST_THREADS, queues=True)
 class _Question:
     """One callable of the settings, and how it has behaved."""
 
-    __slots__ = ("_notes", "_silent_until", "_time_outs", "function", "is_async", "name")
+    __slots__ = ("_notes", "_silent_until", "function", "in_place", "name", "time_outs")
 
     def __init__(self, name: str, function: Callable[[Any], Any], notes: Notes) -> None:
         self.name = name
         self.function = function
-        self.is_async = is_async(function)
+        self.in_place = name == "identity" or is_async(function)
+        """May it be asked, under ASGI, without a thread?"""
+        self.time_outs = 0
+        """In a row."""
         self._notes = notes
-        self._time_outs = 0
         self._silent_until = 0.0
 
     def may_be_asked(self) -> bool:
-        return self._time_outs < TIME_OUTS_IN_A_ROW or time.monotonic() >= self._silent_until
-
-    def answered(self) -> None:
-        self._time_outs = 0
+        return self.time_outs < TIME_OUTS_IN_A_ROW or time.monotonic() >= self._silent_until
 
     def timed_out(self, what: str) -> None:
-        self._time_outs += 1
-        if self._time_outs >= TIME_OUTS_IN_A_ROW:
+        self.time_outs += 1
+        if self.time_outs >= TIME_OUTS_IN_A_ROW:
             self._silent_until = time.monotonic() + SUSPENDED_SECONDS
             self._notes.say("suspended", f"{self.name}=")
         else:
@@ -60,7 +59,7 @@ class _Question:
     def raised(self, what: str) -> None:
         """`what`: type and line. Not the exception, nor called while one is handled: its text may hold anything,
         and error trackers show the locals of whoever logs."""
-        self._time_outs = 0
+        self.time_outs = 0
         self._notes.say("raised", f"{self.name}= raised {what}")
 
 
@@ -96,9 +95,9 @@ class Callables:
         """As `ask`, without waiting and without a word in the log: where that cannot be, a Pending for `finish`.
         NOT_BEGUN: a plain function other than `identity=` belongs into a thread, and `ask` puts it there."""
         question = self._questions[name]
-        if not question.may_be_asked():
+        if question.time_outs and not question.may_be_asked():
             return NO_ANSWER
-        if not (question.is_async or name == "identity"):
+        if not question.in_place:
             return NOT_BEGUN
         try:
             value = question.function(request)
@@ -114,7 +113,7 @@ class Callables:
             if not is_stray(error):
                 raise
             return _Begun(None, where(error))
-        question.answered()
+        question.time_outs = 0
         return value
 
     async def finish(self, name: str, begun: Any) -> Any:
@@ -143,7 +142,7 @@ class Callables:
                 raise
             complain, what = question.raised, where(error)
         else:
-            question.answered()
+            question.time_outs = 0
             return value
         complain(what)
         return NO_ANSWER

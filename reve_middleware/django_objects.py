@@ -16,7 +16,7 @@ from django.conf import settings  # type: ignore[import-untyped, import-not-foun
 from django.http import HttpResponse  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
 from .environ import look_up_environ, read_body, report_of
-from .inject import HeadFinder, insert, with_tag
+from .inject import HeadFinder, growing_in, insert, with_tag
 from .messages import Answer, BodyFault, Headers, Request
 from .notes import Notes
 from .scope import look_up_scope
@@ -200,7 +200,7 @@ async def first_of_async(chunks: Any) -> bytes | Exception:
 
 def _grow(response: Any, tag: bytes) -> None:
     headers = headers_of(response)
-    take_over(response, headers, with_tag(headers, len(tag)))
+    take_over(response, headers, with_tag(headers, growing_in(headers), len(tag)))
 
 
 class _Page:

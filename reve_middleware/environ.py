@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote_to_bytes
 
 from starlette.requests import Request as StarletteRequest
 
+from . import inject
 from .messages import READ_BY_THE_CORE, BodyFault, Headers, Request
 
 Environ: TypeAlias = dict[str, Any]
@@ -34,6 +36,12 @@ READ = [
     for name in READ_BY_THE_CORE
     for key in [name.decode().upper().replace("-", "_")]
 ]
+OF_FRAGMENTS = [(name, key) for name, key in READ if name in inject.OF_FRAGMENTS or name == b"hx-boosted"]
+PAGE_DESTINATIONS = (None, *(one.decode() for one in inject.PAGE_DESTINATIONS))
+"""`Sec-Fetch-Dest` of requests that may be for a page."""
+PLAIN_DESTINATIONS = (None, "empty", "document")
+"""Of requests about which `Quiet.look` may be asked."""
+NOTHING_TELLING = (b"", b"")
 
 
 TAKE_UNDERSCORES = ("Granian", "Cheroot", "CherryPy", "WSGIServer")
@@ -77,22 +85,73 @@ class EnvironRequest(StarletteRequest):
     """Starlette's request, made of an environ when it is looked at: many callables never do."""
 
     def __init__(self, environ: Environ) -> None:
-        self._environ = environ
+        self.scope = EnvironScope(environ)
 
     def __getattr__(self, name: str) -> Any:
         """What Starlette's own `__init__` makes."""
-        if name.startswith("__") or "scope" in self.__dict__:
+        if name.startswith("__") or "_receive" in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        super().__init__(scope_of(self._environ))
+        super().__init__(self.scope)
         return getattr(self, name)
 
 
+class EnvironScope(dict[str, Any]):
+    """A scope made of an environ, which is in it; the rest of it is made when it is looked at."""
+
+    __slots__ = ("_is_whole",)
+
+    def __init__(self, environ: Environ) -> None:
+        super().__init__({"type": "http", "wsgi.environ": environ})
+        self._is_whole = False
+
+    def __missing__(self, key: str) -> Any:
+        if self._is_whole:
+            raise KeyError(key)
+        return self.whole()[key]
+
+    def whole(self) -> EnvironScope:
+        """Itself, with all its keys."""
+        if not self._is_whole:
+            self._is_whole = True
+            self.update(scope_of(self["wsgi.environ"]))
+        return self
+
+    def __contains__(self, key: object) -> bool:
+        return dict.__contains__(self.whole(), key)
+
+    def __iter__(self) -> Iterator[str]:
+        return dict.__iter__(self.whole())
+
+    def __len__(self) -> int:
+        return dict.__len__(self.whole())
+
+    def __eq__(self, other: object) -> bool:
+        return dict.__eq__(self.whole(), other)
+
+    def __repr__(self) -> str:
+        return dict.__repr__(self.whole())
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return dict.get(self.whole(), key, default)
+
+    def keys(self) -> Any:
+        return dict.keys(self.whole())
+
+    def values(self) -> Any:
+        return dict.values(self.whole())
+
+    def items(self) -> Any:
+        return dict.items(self.whole())
+
+    def copy(self) -> dict[str, Any]:
+        return dict(self)
+
+
 def scope_of(environ: Environ) -> dict[str, Any]:
-    """A scope for Starlette's request, made from an environ; the environ itself is in it."""
+    """What a scope says of an environ."""
     request = request_of(environ)
     port = str(environ.get("SERVER_PORT", ""))  # Starlette's WSGIMiddleware puts a number there
     return {
-        "type": "http",
         "http_version": environ.get("SERVER_PROTOCOL", "HTTP/1.1").partition("/")[2] or "1.1",
         "method": request.method,
         "scheme": request.scheme,
@@ -102,7 +161,6 @@ def scope_of(environ: Environ) -> dict[str, Any]:
         "headers": headers_of(environ),
         "server": (environ.get("SERVER_NAME", ""), int(port) if port.isdigit() else None),
         "client": (environ["REMOTE_ADDR"], 0) if environ.get("REMOTE_ADDR") else None,
-        "wsgi.environ": environ,
     }
 
 
@@ -154,6 +212,23 @@ def may_be_page(headers: TextHeaders) -> bool:
         if name == "Content-Type" or name.lower() == "content-type":
             return "ml" in value or "ML" in value
     return False
+
+
+def told_of_fragment(environ: Environ) -> Headers:
+    """Those of a request's headers that tell whether it is for a fragment of a page."""
+    return [
+        (name, value.encode("latin-1", "replace"))
+        for name, key in OF_FRAGMENTS
+        if isinstance(value := environ.get(key), str)
+    ]
+
+
+def as_telling(headers: TextHeaders) -> Headers:
+    """The headers of a response for `inject.look_at`, which passes over the others."""
+    return [
+        (name.encode("latin-1"), value.encode("latin-1")) if len(name) in inject.AS_LONG_AS_TELLING else NOTHING_TELLING
+        for name, value in headers
+    ]
 
 
 def as_text(headers: Headers) -> TextHeaders:

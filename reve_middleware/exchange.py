@@ -10,9 +10,8 @@ Generators: they yield verbs (messages.py), a shell carries them out.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from . import bridge, capture, csp, inject
 from .capture import Refusal
@@ -37,6 +36,7 @@ from .messages import (
     values,
 )
 from .quiet import Quiet
+from .routes import Route
 from .settings import Settings
 from .visitor import Visit
 
@@ -55,36 +55,56 @@ class Core:
         self.quiet = Quiet(settings, memory)
         self.bridge_path = f"{settings.path}/bridge.js"
         self.session_path = f"{settings.path}/session"
-        self._plain_tag = lru_cache(MOUNTS)(lambda mount: bridge.tag(settings, mount).encode())
+        self._plain_tags: dict[str, bytes] = {}
 
     # The page's tag ----------------------------------------------------------------------------
 
     def tag(self, mount: str, nonce: str | None = None) -> str:
         return bridge.tag(self.settings, mount, nonce)
 
-    def page(self, request: Request, start: Start, visit: Visit) -> tuple[bytes | None, Note | None]:
-        """The tag for this response if it may be a page, and what a person should be told. A plain function: most
-        pages go to visitors without a chat, and nothing has to be asked for them."""
-        if not self.settings.inject or not self.is_enabled(request.path, visit):
-            return None, None
-        reason = inject.reason_against(request, start.status, start.headers)
+    def page(
+        self,
+        method: str,
+        asked: Iterable[Header],
+        status: int,
+        headers: Headers,
+        visit: Visit,
+        route: Route,
+        request: Callable[[], Request],
+    ) -> Page | Note | None:
+        """The tag for this response if it may be a page; a Note where a person should be told why it is not. A plain
+        function: most pages go to visitors without a chat, and nothing has to be asked for them. `asked`: those of the
+        request's headers that tell whether it is for a fragment; the whole `request` matters only to a policy."""
+        if not self.settings.inject or not (route.enabled if visit.enabled is None else visit.enabled):
+            return None
+        reason, policies, growing = inject.look_at(status, headers)
+        if reason is not None and reason != "encoded":
+            return None
+        if method == "HEAD" or inject.is_fragment(asked):
+            return None
         if reason is not None:
-            return None, Note("encoded") if reason == "encoded" else None
-        policies = values(start.headers, b"content-security-policy")
-        if not policies:
-            return self._plain_tag(request.mount), None
+            return Note("encoded")
+        if policies:
+            tag_or_note = self._tag_under(policies, request())
+            return tag_or_note if isinstance(tag_or_note, Note) else (tag_or_note, growing)
+        tag = self._plain_tags.get(visit.mount)
+        return tag if tag is not None else self._plain_tag(visit.mount), growing
+
+    def _plain_tag(self, mount: str) -> bytes:
+        if len(self._plain_tags) >= MOUNTS:
+            self._plain_tags.clear()
+        tag = self._plain_tags[mount] = self.tag(mount).encode()
+        return tag
+
+    def _tag_under(self, policies: list[bytes], request: Request) -> bytes | Note:
         script_path = bridge.url(self.settings, request.mount).partition("?")[0]
         post_path = script_path.removesuffix("bridge.js") + "session"
         permission = csp.permission(
             [policy.decode("latin-1") for policy in policies], origins_of(request), script_path, post_path
         )
         if not permission.allowed:
-            return None, Note("policy", permission.advice) if permission.advice else Note("sandbox")
-        return self.tag(request.mount, permission.nonce).encode(), None
-
-    def is_enabled(self, path: str, visit: Visit) -> bool:
-        """Is this route ours? What the view says overrules `routes=` and `exclude=`."""
-        return self.settings.routes.allow(path) if visit.enabled is None else visit.enabled
+            return Note("policy", permission.advice) if permission.advice else Note("sandbox")
+        return self.tag(request.mount, permission.nonce).encode()
 
     # Capture -----------------------------------------------------------------------------------
 
@@ -151,29 +171,30 @@ class Core:
     def response(self, request: Request, start: Start, visit: Visit, now: int) -> Generator[Verb, Any, Outgoing]:
         """What becomes of a response whose head is about to be sent."""
         settings = self.settings
-        headers = start.headers
+        headers, route = start.headers, settings.routes.of(request.path)
         ids = settings.cookies.ids(request.values(b"cookie"), now)
         if ids is not None and settings.has_bot(ids.chatbot_id):
-            cookies = yield from self._visitor(request, start, visit, ids, now)
+            cookies = yield from self._visitor(request, start, visit, ids, now, route)
             if cookies:
                 headers = as_private(headers) + cookies
-        tag, note = self.page(request, start, visit)
-        if note is not None:
-            yield note
-        return Outgoing(headers, tag)
+        page = self.page(request.method, request.headers, start.status, headers, visit, route, lambda: request)
+        if isinstance(page, Note):
+            yield page
+            page = None
+        return Outgoing(headers, page)
 
     def _visitor(
-        self, request: Request, start: Start, visit: Visit, ids: Ids, now: int
+        self, request: Request, start: Start, visit: Visit, ids: Ids, now: int, route: Route
     ) -> Generator[Verb, Any, list[Header]]:
         settings = self.settings
-        if visit.signed_out or (settings.logout_routes and settings.logout_routes.match(request.path)):
+        if visit.signed_out or route.signs_out:
             yield Discard(ids.key)
             consented = yield from self._consented()
             push = sign_out_push(settings, ids, now) if consented else None
             if push is not None:
                 yield Offer(push)
             return _set_cookies(settings.cookies.drop())
-        if not self.is_enabled(request.path, visit) or is_shared(start.headers):
+        if not is_enabled(route, visit) or is_shared(start.headers):
             return []
         if request.one(b"sec-fetch-dest") in NEVER_ASKED:
             return []
@@ -197,11 +218,24 @@ class Core:
         return answer is not NO_ANSWER and bool(answer)
 
 
+Page: TypeAlias = tuple[bytes, list[int]]
+"""The tag for a page, and which of its headers change with it. (Named tuples take ten times as long to make.)"""
+
+
 class Outgoing(NamedTuple):
-    """A response's headers, and the tag for its page if it may be one."""
+    """A response's headers, and what goes into its page if it may be one."""
 
     headers: Headers
-    tag: bytes | None
+    page: Page | None
+
+    @property
+    def tag(self) -> bytes | None:
+        return None if self.page is None else self.page[0]
+
+
+def is_enabled(route: Route, visit: Visit) -> bool:
+    """Is this route ours? What the view says overrules `routes=` and `exclude=`."""
+    return route.enabled if visit.enabled is None else visit.enabled
 
 
 def origins_of(request: Request) -> list[str]:

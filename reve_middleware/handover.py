@@ -258,6 +258,13 @@ class Memory:
         """Does the mark count for nothing: what it says was given up, or something was handed over since?"""
         return self._is_lost(key) or self._last_at(key) > mark.at
 
+    def has_news(self, mark: Mark, key: tuple[str, str]) -> bool:
+        """Does the mark count for nothing after all? Otherwise this response had nothing new."""
+        if self.outdates(mark, key):
+            return True
+        self.quiet(key)
+        return False
+
     def quiet(self, key: tuple[str, str]) -> None:
         """A response of this chat had nothing new."""
         if self._changes:

@@ -14,20 +14,22 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from .messages import Header, Headers, Request, values
+from .messages import Header, Headers, values
 
 HELD_BACK: Final = 64 * 1024
 """Bytes in which a head must begin and end its tag; then the page passes untouched."""
 WITHOUT_PAGE = frozenset({204, 205, 206, 301, 302, 303, 304, 307, 308})
 PAGE_TYPES = (b"text/html", b"application/xhtml+xml")
 DIGESTS = frozenset({b"content-md5", b"digest", b"content-digest", b"repr-digest"})
-TELLING = DIGESTS | {
-    b"content-type", b"content-encoding", b"content-disposition", b"cache-control", b"content-length",
-}  # fmt: skip
-"""Headers of a response that may speak against it."""
-
+POLICY = b"content-security-policy"
 GROWING = (b"content-length", b"etag")
 """Headers that a tag changes: with one of them the start waits until it is known whether there is a head."""
+TELLING = DIGESTS | {
+    b"content-type", b"content-encoding", b"content-disposition", b"cache-control", POLICY, *GROWING,
+}  # fmt: skip
+"""Headers of a response that matter here."""
+AS_LONG_AS_TELLING = frozenset(map(len, TELLING))
+"""Most other headers are recognised by this alone."""
 OF_FRAGMENTS = frozenset({b"hx-request", b"x-requested-with", b"sec-fetch-dest"})
 PAGE_DESTINATIONS = (b"document", b"iframe", b"frame")
 ASCII_CHARSETS = re.compile(
@@ -67,28 +69,47 @@ def is_page_type(content_type: bytes) -> bool:
     return content_type.partition(b";")[0].strip().lower() in PAGE_TYPES
 
 
-def reason_against(request: Request, status: int, headers: Headers) -> str | None:
-    """Why this response is not to be rewritten; None where it may be, as far as its head tells."""
+def look_at(status: int, headers: Headers) -> tuple[str | None, list[bytes], list[int]]:
+    """What the head of a response says about rewriting it: why it is not to be rewritten, None where it may be; its
+    Content-Security-Policies; and which of its headers the tag changes, by their place."""
     content_type: bytes | None = None
-    told: str | None = None
+    reason: str | None = None
+    policies: list[bytes] = []
+    growing: list[int] = []
+    place = -1
     for name, value in headers:
-        if name not in TELLING and (name := name.lower()) not in TELLING:
-            continue
-        if name != b"content-type":
-            told = told or _told_by(name, value)
-        elif content_type is None:
+        place += 1
+        if name != b"content-type" and name != b"content-length":  # at first sight: most names are in lower case
+            if len(name) not in AS_LONG_AS_TELLING:
+                continue
+            name = name.lower()
+        if name == b"content-type":
+            if content_type is not None:
+                return "type", policies, growing
             content_type = value
-        else:
-            return "type"
+        elif name in GROWING:
+            growing.append(place)
+            if value == b"0" and name == b"content-length":
+                reason = reason or "empty"
+        elif name == POLICY:
+            policies.append(value)
+        elif name in TELLING:
+            reason = reason or _told_by(name, value)
+    if status < 200 or status in WITHOUT_PAGE:
+        reason = "status"
+    return _reason_of(content_type) or reason, policies, growing
+
+
+@lru_cache(256)
+def _reason_of(content_type: bytes | None) -> str | None:
     if content_type is None or not is_page_type(content_type):
         return "type"
-    if request.method == "HEAD":
-        return "head"
-    if status < 200 or status in WITHOUT_PAGE:
-        return "status"
-    if is_fragment(request):
-        return "fragment"
-    return told if is_ascii_charset(content_type) else "charset"
+    return None if is_ascii_charset(content_type) else "charset"
+
+
+def growing_in(headers: Headers) -> list[int]:
+    """Which of these headers a tag changes."""
+    return [number for number, (name, _) in enumerate(headers) if name.lower() in GROWING]
 
 
 def _told_by(name: bytes, value: bytes) -> str | None:
@@ -99,20 +120,18 @@ def _told_by(name: bytes, value: bytes) -> str | None:
             return "attachment"
         case b"cache-control" if b"no-transform" in value.lower():
             return "no_transform"
-        case b"content-length" if value == b"0":
-            return "empty"
         case digest if digest in DIGESTS:
             return "digest"
     return None
 
 
-def is_fragment(request: Request) -> bool:
-    """Is the request visibly for a part of a page (htmx, XMLHttpRequest, Fetch Metadata)?"""
-    for name, value in request.headers:
+def is_fragment(asked: Iterable[Header]) -> bool:
+    """Is the request with these headers visibly for a part of a page (htmx, XMLHttpRequest, Fetch Metadata)?"""
+    for name, value in asked:
         if name not in OF_FRAGMENTS:
             continue
         match name:
-            case b"hx-request" if value.lower() == b"true" and request.one(b"hx-boosted") != b"true":
+            case b"hx-request" if value.lower() == b"true" and values(asked, b"hx-boosted") != [b"true"]:
                 return True
             case b"x-requested-with":
                 return True
@@ -121,7 +140,6 @@ def is_fragment(request: Request) -> bool:
     return False
 
 
-@lru_cache(256)
 def is_ascii_charset(content_type: bytes) -> bool:
     match = re.search(rb";\s*charset\s*=\s*\"?([^\s\";]+)", content_type, re.IGNORECASE)
     if match is None:
@@ -133,17 +151,20 @@ def is_ascii_charset(content_type: bytes) -> bool:
     return ASCII_CHARSETS.fullmatch(name) is not None
 
 
-def with_tag(headers: Iterable[Header], added: int) -> Headers:
-    """The headers of a page that grew by so many bytes."""
-    changed = []
-    for name, value in headers:
-        match name.lower():
-            case b"content-length" if value.strip().isdigit():
-                value = str(int(value) + added).encode()
-            case b"etag" if not value.startswith(b"W/"):
-                value = b"W/" + value
-        changed.append((name, value))
+def with_tag(headers: Headers, growing: Iterable[int], added: int) -> Headers:
+    """The headers of a page that grew by so many bytes; `growing`: those that say so, as `look_at` found them."""
+    changed = headers.copy()
+    for number in growing:
+        name, value = changed[number]
+        changed[number] = (name, grown(name, value, added))
     return changed
+
+
+def grown(name: bytes, value: bytes, added: int) -> bytes:
+    """What a header in GROWING says of a page that grew by so many bytes."""
+    if len(name) == len(b"etag"):
+        return value if value.startswith(b"W/") else b"W/" + value
+    return b"%d" % (int(value) + added) if value.isdigit() or value.strip().isdigit() else value
 
 
 class HeadFinder:
@@ -217,6 +238,27 @@ class HeadFinder:
         if any(word.startswith(rest) for word in WORDS) or BEGUN.match(self._seen, at):
             return self.MORE
         return self.NONE
+
+
+class Beginning:
+    """How the last page began, up to the end of its head's tag: most pages of a site begin alike."""
+
+    LONGEST: Final = 1024
+
+    __slots__ = ("_seen",)
+
+    def __init__(self) -> None:
+        self._seen = b""
+
+    def learn(self, beginning: bytes) -> None:
+        """A page began with these bytes, and there its head was found."""
+        if len(beginning) <= self.LONGEST:
+            self._seen = beginning
+
+    def with_tag(self, data: bytes, tag: bytes) -> bytes | None:
+        """A page's first bytes with the tag in them; None where they begin otherwise, and a HeadFinder has to look."""
+        seen = self._seen
+        return data.replace(seen, seen + tag, 1) if seen and data.startswith(seen) else None
 
 
 def insert(chunks: Iterable[bytes], offset: int, tag: bytes) -> list[bytes]:

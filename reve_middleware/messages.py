@@ -21,7 +21,8 @@ Returned: TypeAlias = Any  # each flow's own annotation says what it returns
 
 def values(headers: Iterable[Header], name: bytes) -> list[bytes]:
     """Every value of the header `name` (given in lower case), in order."""
-    return [value for key, value in headers if key == name or key.lower() == name]
+    length = len(name)
+    return [value for key, value in headers if len(key) == length and (key == name or key.lower() == name)]
 
 
 READ_BY_THE_CORE: Final = (

@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from fnmatch import translate
-from typing import Any, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from .visitor import current_visit
 
@@ -30,17 +30,43 @@ class Globs:
         return self._match is not None and self._match(path) is not None
 
 
-class Routes:
-    """`routes=` and `exclude=` together."""
+class Route(NamedTuple):
+    """What the settings say of a path."""
 
-    def __init__(self, routes: Sequence[str] | None, exclude: Sequence[str]) -> None:
+    enabled: bool
+    signs_out: bool
+
+
+EVERYWHERE: Final = Route(enabled=True, signs_out=False)
+NOWHERE: Final = Route(enabled=False, signs_out=False)
+LONGEST_KNOWN, MOST_KNOWN = 256, 1024
+"""Characters of a path, and paths, whose route is not looked up again."""
+
+
+class Routes:
+    """`routes=`, `exclude=` and `logout_routes=` together."""
+
+    def __init__(self, routes: Sequence[str] | None, exclude: Sequence[str], logout: Sequence[str] = ()) -> None:
         self._routes = None if routes is None else Globs(routes)
         self._exclude = Globs(exclude)
+        self._logout = Globs(logout)
+        self._known: dict[str, Route] = {}
+        self.all_alike = self._routes is None and not self._exclude and not self._logout
+        """Is each path EVERYWHERE?"""
 
-        self.allow_all = self._routes is None and not self._exclude
+    def of(self, path: str) -> Route:
+        """The route of a path inside the mount."""
+        return self._known.get(path) or self._look_up(path)
 
-    def allow(self, path: str) -> bool:
-        return (self._routes is None or self._routes.match(path)) and not self._exclude.match(path)
+    def _look_up(self, path: str) -> Route:
+        enabled = (self._routes is None or self._routes.match(path)) and not self._exclude.match(path)
+        found = Route(enabled, self._logout.match(path))
+        found = NOWHERE if found == NOWHERE else found
+        if len(path) <= LONGEST_KNOWN:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[path] = found
+        return found
 
 
 def enabled(view: T) -> T:

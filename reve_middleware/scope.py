@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
 from .inject import is_page_type, page_type
-from .messages import Header, Request
-from .quiet import PLAIN_DESTINATIONS
+from .messages import Request
+
+PAGE_DESTINATIONS = (b"document", None, b"iframe", b"frame")
+"""Of requests that may be for a page: `inject.PAGE_DESTINATIONS`, and of clients that do not say."""
+PLAIN_DESTINATIONS = (b"empty", b"document", None)
+"""Of requests about which `Quiet.look` may be asked."""
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -20,18 +24,22 @@ NOT_LOOKED_UP = (b"content-", b"if-", b"sec-", b"x-reve-")
 NOT_LOOKED_UP_WHOLE = frozenset({b"transfer-encoding", b"expect", b"range", b"origin", b"te", b"trailer", b"upgrade"})
 
 
+def inside(path: str, mount: str) -> str:
+    """The path inside the mount: some servers put the mount before a path, some do not."""
+    if mount and path.startswith(mount) and path[len(mount) : len(mount) + 1] in ("", "/"):
+        return path[len(mount) :]
+    return path
+
+
 def request_of(scope: Scope, path: str, mount: str) -> Request:
     """The head of a request; `path` and `mount` as they were when it came in."""
-    if mount and path.startswith(mount) and path[len(mount) : len(mount) + 1] in ("", "/"):
-        path = path[len(mount) :]
-    return Request(scope["method"], path, mount, scope.get("scheme", "http"), scope.get("headers", []))
+    return Request(scope["method"], inside(path, mount), mount, scope.get("scheme", "http"), scope.get("headers", []))
 
 
 def look_up_scope(scope: Scope, path: str) -> dict[str, Any]:
     """The scope of the internal GET: the browser's own cookies and names, nothing of its report."""
     path, _, query = path.partition("?")
-    inside = request_of(scope, scope["path"], scope.get("root_path", "")).path
-    whole = scope["path"].removesuffix(inside) + unquote(path)  # some servers put the mount before a path, some do not
+    whole = scope["path"].removesuffix(inside(scope["path"], scope.get("root_path", ""))) + unquote(path)
     headers = [
         (name, value)
         for name, value in scope["headers"]
@@ -50,6 +58,37 @@ def look_up_scope(scope: Scope, path: str) -> dict[str, Any]:
     }
 
 
+ONE_COOKIE_HEADER = ("1.1", "1.0")
+"""Where a browser sends no more than one `Cookie` header (RFC 6265 §5.4); with HTTP/2 it may (RFC 9113 §8.2.3)."""
+AMBIGUOUS = b""
+"""Stands for two `Cookie` headers with our names in them."""
+
+
+def told_by_browser(scope: Scope, name: bytes) -> tuple[bytes | None, bytes | None]:
+    """The one `Cookie` header value with that name in it, and `Sec-Fetch-Dest`; None where there is none.
+
+    From the end, where browsers send them, and no further than needed."""
+    headers = scope.get("headers", ())  # a hand-made scope may have none
+    if type(headers) is not list and not isinstance(headers, (list, tuple)):  # the application reads them, too
+        headers = scope["headers"] = [tuple(pair) for pair in headers]
+    cookie: bytes | None = None
+    destination: bytes | None = None
+    no_cookie = False
+    for header, value in reversed(headers):
+        if header == b"cookie":
+            if name in value:
+                cookie = value if cookie is None else AMBIGUOUS
+            elif scope.get("http_version") in ONE_COOKIE_HEADER:
+                no_cookie = True
+        elif header == b"sec-fetch-dest":
+            destination = value
+        else:
+            continue
+        if no_cookie and destination is not None:
+            break
+    return cookie, destination
+
+
 def may_be_page(start: Message) -> bool:
     """A first look, which most responses do not get past."""
     try:
@@ -65,13 +104,10 @@ def may_be_page(start: Message) -> bool:
         return False
 
 
-def is_plain(request_headers: Iterable[Header], start_headers: Any) -> bool:
+def is_plain(start_headers: Any) -> bool:
     """May `Quiet.look` be asked about a response with these headers?"""
     if type(start_headers) is not list:
         return False
-    for name, value in request_headers:
-        if name == b"sec-fetch-dest" and value not in PLAIN_DESTINATIONS:
-            return False
     for name, _ in start_headers:  # noqa: SIM110
         if len(name) == 13 and name.lower() == b"cache-control":
             return False

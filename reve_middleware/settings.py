@@ -17,7 +17,7 @@ from .cookie import Cookies
 from .errors import SettingsError
 from .mark import Hasher
 from .push import Payload
-from .routes import Globs, Routes
+from .routes import Routes
 
 SHORTEST_KEY = 32
 """Characters."""
@@ -65,7 +65,7 @@ class Settings:
 
     __slots__ = (
         "_bots", "account_id", "allowed_origins", "bots", "client", "concurrency", "consent", "cookies",
-        "dev", "function", "handoff", "hasher", "identity", "inject", "logout_routes", "on_result", "outbox",
+        "dev", "function", "handoff", "hasher", "identity", "inject", "on_result", "outbox",
         "path", "payload", "profile", "routes", "session_id", "subrequest", "timeout",
     )  # fmt: skip
 
@@ -90,8 +90,8 @@ class Settings:
         self.on_result = _callable(given, "on_result", 1)
         self.client = _callable(given, "client", 0)
         routes = given.get("routes")
-        self.routes = Routes(None if routes is None else _globs(given, "routes"), _globs(given, "exclude"))
-        self.logout_routes = Globs(_globs(given, "logout_routes"))
+        routes = None if routes is None else _globs(given, "routes")
+        self.routes = Routes(routes, _globs(given, "exclude"), _globs(given, "logout_routes"))
 
         self.function: str = given.get("function", "identify")
         if not is_like(r"[A-Za-z_$][A-Za-z0-9_$]*", self.function) or self.function in TAKEN_FUNCTIONS:

@@ -12,6 +12,7 @@ from .errors import SettingsError
 from .exchange import Core
 from .handoff import HandOff
 from .handover import Memory
+from .inject import Beginning
 from .messages import Discard, Note, Offer, Verb
 from .notes import Notes
 from .sender import Sender
@@ -40,6 +41,8 @@ class Shell:
         self._callables = Callables(self._settings, self._notes)
         self._within = f"{self._settings.path}/"
         self._injects = self._settings.inject
+        self._beginning = Beginning()
+        self._all_alike = self._settings.routes.all_alike
         self._ids_cookie_text = self._settings.cookies.ids_name.decode()
         self._ids_cookie = self._settings.cookies.ids_name
         self._begun = self._settings.outbox is None

@@ -25,21 +25,11 @@ UNSAID: Final = object()
 """`identify()` was not called."""
 
 
-class _Said:
-    """Keeps what `identify()` was told out of `vars()`, where some error trackers look."""
-
-    __slots__ = ("_profile",)
-
-
-class Visit(_Said):
+class Visit:
     """What was said about the visitor while one request was handled, and where it began: inner
-    layers change `path` and `root_path` in the scope."""
+    layers change `path` and `root_path` in the scope. No dict: some error trackers show what is in `vars()`."""
 
-    # What most requests never say is said here once: one is made for every request.
-    signed_out = False
-    enabled: bool | None = None
-    over = False
-    """Has the layer that made it answered? (WSGI's does not say: its visits are found in the environ.)"""
+    __slots__ = ("_profile", "_tagger", "began", "enabled", "mount", "over", "path", "signed_out")
 
     def __init__(self, tagger: Tagger | None = None, mount: str = "", path: str = "", began: int = 0) -> None:
         self._tagger = tagger
@@ -47,6 +37,10 @@ class Visit(_Said):
         self.path = path
         self.began = began
         """When the request of a visitor with a chat came in, microseconds since the epoch."""
+        self.signed_out = False
+        self.enabled: bool | None = None
+        self.over = False
+        """Has the layer that made it answered? (WSGI's does not say: its visits are found in the environ.)"""
 
     @property
     def profile(self) -> Any:
@@ -69,6 +63,13 @@ class Visit(_Said):
 
     def __repr__(self) -> str:
         return f"<Visit of reve_middleware at {id(self):#x}>"
+
+
+class BlankVisit(Visit):
+    """One that is filled where it is made, which is quicker: shells make one for every request."""
+
+    __slots__ = ()
+    __init__ = object.__init__
 
 
 current_visit: ContextVar[Visit | None] = ContextVar("reve_middleware_visit", default=None)

@@ -7,37 +7,36 @@ is returned as the same object; `close()`, `write()`, `exc_info` and `wsgi.file_
 from __future__ import annotations
 
 import contextlib
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeAlias
 
 from . import bridge, capture
 from .environ import (
+    PAGE_DESTINATIONS,
     REASONS,
     Environ,
     EnvironRequest,
     TextHeaders,
-    as_raw,
     as_text,
     decode,
     look_up_environ,
-    may_be_page,
     read_body,
     report_of,
     request_of,
 )
-from .exchange import Outgoing
-from .inject import HeadFinder, insert, with_tag
-from .messages import Answer, Ask, LookedUp, LookUp, Pending, ReadBody, Start, Verb
-from .quiet import NOTHING_ASKED, PLAIN_DESTINATIONS
+from .messages import Answer, Ask, LookedUp, LookUp, Pending, ReadBody, Verb
+from .quiet import NOTHING_ASKED
 from .shell import Shell, now_in_microseconds
-from .visitor import KEY, Visit, current_visit, is_inside
+from .visitor import KEY, BlankVisit, Visit, current_visit, is_inside
+from .wsgi_response import Response, StartResponse
 
-StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
 WSGIApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 MOST_THROWN_AWAY = 1024
 """Chunks of an internal GET's answer that are taken before it is closed."""
+
+
+enter, leave = current_visit.set, current_visit.reset
 
 
 class ReveWSGIMiddleware(Shell):
@@ -59,10 +58,29 @@ class ReveWSGIMiddleware(Shell):
             answer = self._own(environ)
             if answer is not None:
                 return _send(answer, start_response)
-        began = now_in_microseconds() if self._has_chat(environ) else 0
-        visit = environ[KEY] = Visit(self._core, decode(mount) if mount else "", path, began)
-        response = _Response(self, environ, visit, start_response)
-        token = current_visit.set(visit)
+        has_chat = self._ids_cookie_text in environ.get("HTTP_COOKIE", "")
+        visit = environ[KEY] = BlankVisit()
+        visit._tagger = self._core
+        visit.mount = decode(mount) if mount else ""
+        visit.path = path
+        visit.began = now_in_microseconds() if has_chat else 0
+        visit.enabled = None
+        visit.signed_out = visit.over = False
+        token = enter(visit)
+        if not has_chat and not (self._injects and environ.get("HTTP_SEC_FETCH_DEST") in PAGE_DESTINATIONS):
+            try:
+                return self.app(environ, start_response)  # type: ignore[no-any-return]
+            finally:
+                leave(token)
+        response = Response()
+        response.shell = self
+        response.environ = environ
+        response.visit = visit
+        response.has_chat = has_chat
+        response.server_start = start_response
+        response.started = response.held = response.searching = False
+        response.chunks = []
+        response._write = None
         try:
             iterable = self.app(environ, response.start)
             return response.body(iterable)
@@ -70,10 +88,7 @@ class ReveWSGIMiddleware(Shell):
             response.write_after_failure()
             raise
         finally:
-            current_visit.reset(token)
-
-    def _has_chat(self, environ: Environ) -> bool:
-        return self._ids_cookie_text in environ.get("HTTP_COOKIE", "")
+            leave(token)
 
     def _ask_in_place(self, what: str, environ: Environ) -> Any:
         return self._callables.ask_in_place(what, EnvironRequest(environ))
@@ -156,222 +171,6 @@ class ReveWSGIMiddleware(Shell):
         except Exception as error:
             self._notes.fault(error)
             return None
-
-
-class _Response:
-    """One response, from `start_response` on."""
-
-    __slots__ = (
-        "_environ", "_exc_info", "_finder", "_headers", "_shell", "_start_response", "_status", "_tag", "_visit",
-        "_write", "chunks", "held", "searching", "started",
-    )  # fmt: skip
-
-    def __init__(
-        self, shell: ReveWSGIMiddleware, environ: Environ, visit: Visit, start_response: StartResponse
-    ) -> None:
-        self._shell = shell
-        self._environ = environ
-        self._visit = visit
-        self._start_response = start_response
-        self._write: Callable[[bytes], object] | None = None
-        self.started = False
-        """Has the application called `start_response`?"""
-        self.held = False
-        """Is its start held back?"""
-        self.searching = False
-        """Is the head looked for?"""
-        self.chunks: list[bytes] = []
-
-    def start(self, status: str, headers: TextHeaders, *third: Any, exc_info: Any = None) -> Callable[[bytes], object]:
-        """What the application sees as `start_response`. Servers let the third argument be named, against PEP 3333."""
-        if exc_info is not None:
-            third = (exc_info,)
-        if self.started and not (self.held and not self.chunks and third and third[0]):
-            self._flush()
-            return self._start_response(status, headers, *third)
-        self.started = True
-        self.held = self.searching = False
-        try:
-            headers, tag = self._decide(status, headers)
-        except Exception as error:
-            self._shell._notes.fault(error)
-            tag = None
-        if tag is None:
-            return self._start_response(status, headers, *third)
-        self._tag, self._finder, self.searching = tag, HeadFinder(), True
-        if any(name.lower() in ("content-length", "etag") for name, _ in headers):
-            self.held = True  # they depend on whether the tag goes in
-            self._status, self._headers, self._exc_info = status, headers, third
-        else:
-            self._write = self._start_response(status, headers, *third)
-        return self.write
-
-    def _decide(self, status: str, headers: TextHeaders) -> tuple[TextHeaders, bytes | None]:
-        """The headers that go out, and the tag if this may be a page."""
-        shell, environ, visit = self._shell, self._environ, self._visit
-        is_page = shell._injects and may_be_page(headers)
-        asked: dict[str, Any] | None = None
-        if shell._has_chat(environ):
-            now = now_in_microseconds()
-            asked = self._look(headers, now)
-        if asked is None and not is_page:
-            return headers, None
-        raw = as_raw(headers)
-        request = request_of(environ)._replace(path=decode(visit.path), mount=visit.mount)
-        start = Start(int(status[:3]) if status[:3].isdigit() else 0, raw)
-        if asked is None:
-            tag, note = shell._core.page(request, start, visit)
-            if note is not None:
-                shell._perform(note)
-            return headers, tag
-        outgoing: Outgoing = shell._drive(shell._core.response(request, start, visit, now), environ, asked)
-        return headers if outgoing.headers is raw else as_text(outgoing.headers), outgoing.tag
-
-    def _look(self, headers: TextHeaders, now: int) -> dict[str, Any] | None:
-        """What Quiet.look says of this response."""
-        environ, visit, quiet = self._environ, self._visit, self._shell._core.quiet
-        if environ.get("HTTP_SEC_FETCH_DEST", "empty").encode("latin-1") not in PLAIN_DESTINATIONS:
-            return NOTHING_ASKED
-        if any(name.lower() == "cache-control" for name, _ in headers):
-            return NOTHING_ASKED
-        path = decode(visit.path) if quiet.minds_paths else ""
-        cookie = environ["HTTP_COOKIE"].encode("latin-1", "replace")
-        return quiet.look(cookie, path, visit, now, self._shell._ask_in_place, environ)
-
-    def _flush(self) -> None:
-        """What the application wrote while the head was looked for goes out as it is."""
-        self.searching = False
-        chunks, self.chunks = self.chunks, []
-        write = self._release_start()
-        for chunk in chunks:
-            write(chunk)
-
-    def write(self, data: bytes) -> None:
-        """What the application sees as `write` while the head is looked for."""
-        ready = self.take(data, last=False) if self.searching else [data]
-        for chunk in ready:
-            self._release_start()(chunk)
-
-    def take(self, data: Any, *, last: bool) -> list[bytes]:
-        """One more chunk; what may go out now. Empty while the head is looked for."""
-        self.chunks.append(data)
-        found = self._finder.feed(data, last=last) if isinstance(data, bytes) else HeadFinder.NONE
-        if found == HeadFinder.MORE:
-            return []
-        self.searching = False
-        chunks, self.chunks = self.chunks, []
-        if found == HeadFinder.NONE:
-            self._shell._notes.say("no_head")
-        else:
-            chunks = insert(chunks, found, self._tag)
-            if self.held:
-                self._headers = as_text(with_tag(as_raw(self._headers), len(self._tag)))
-        self._release_start()
-        return chunks
-
-    def end(self) -> list[bytes]:
-        """The body has ended; what is still to go out."""
-        if not self.searching:
-            return []
-        ready = self.take(b"", last=True)
-        return ready[:-1]
-
-    def _release_start(self) -> Callable[[bytes], object]:
-        if self.held:
-            self.held = False
-            exc_info, self._exc_info = self._exc_info, ()
-            self._write = self._start_response(self._status, self._headers, *exc_info)
-        return self._write  # type: ignore[return-value]  # None from a server without it: fails as it does bare
-
-    def release_after_failure(self) -> list[bytes]:
-        """The application failed: its start goes out as it would have; what is held of its body is returned."""
-        self.searching = False
-        with contextlib.suppress(Exception):
-            self._release_start()
-        held, self.chunks = self.chunks, []
-        return held
-
-    def write_after_failure(self) -> None:
-        """The application failed before it returned: what it wrote goes out as it would have."""
-        with contextlib.suppress(Exception):
-            self._flush()
-
-    def body(self, iterable: Iterable[bytes]) -> Iterable[bytes]:
-        """What is returned to the server."""
-        if self.started and not self.searching:
-            return iterable
-        if not (self.started or self._shell._settings.inject or self._shell._has_chat(self._environ)):
-            return iterable
-        wrapper = self._environ.get("wsgi.file_wrapper")
-        if self.started and isinstance(wrapper, type) and isinstance(iterable, wrapper):
-            self.searching = False
-            self._release_start()
-            return iterable
-        body = _Body(self, iterable)
-        if self.started and type(iterable) in (list, tuple):
-            return list(body)  # servers look at a list's length
-        if self.held:
-            body.begin()
-        return body
-
-
-class _Body:
-    """The rest of a body, handed on chunk by chunk."""
-
-    def __init__(self, response: _Response, iterable: Iterable[bytes]) -> None:
-        self._response = response
-        self._iterable = iterable
-        self._iterator: Iterator[bytes] = iter(iterable)
-        self._ready: deque[bytes] = deque()
-        self._ended = False
-        self._failure: Exception | None = None
-        """What the application raised, until what it said before is out."""
-
-    @property
-    def status_code(self) -> Any:
-        """Django hands its response object to the server, and who stands between may ask for its status."""
-        return self._iterable.status_code  # type: ignore[attr-defined]
-
-    def __iter__(self) -> _Body:
-        return self
-
-    def __next__(self) -> bytes:
-        if self._ready:
-            return self._ready.popleft()
-        if self._ended:
-            raise self._take_failure() or StopIteration
-        if self._response.started and not self._response.searching:
-            return next(self._iterator)
-        self.begin()
-        return next(self)
-
-    def _take_failure(self) -> Exception | None:
-        failure, self._failure = self._failure, None
-        return failure
-
-    def begin(self) -> None:
-        """Take chunks until something may go out, or the application has ended or failed."""
-        response = self._response
-        token = current_visit.set(response._visit)
-        try:
-            while not self._ready and not self._ended:
-                try:
-                    chunk = next(self._iterator)
-                except StopIteration:
-                    self._ended = True
-                    self._ready.extend(response.end())
-                else:
-                    self._ready.extend(response.take(chunk, last=False) if response.searching else [chunk])
-        except Exception as failure:
-            self._ended, self._failure = True, failure
-            self._ready.extend(response.release_after_failure())
-        finally:
-            current_visit.reset(token)
-
-    def close(self) -> None:
-        close = getattr(self._iterable, "close", None)
-        if close is not None:
-            close()
 
 
 def _send(answer: Answer, start_response: StartResponse) -> Iterable[bytes]:

@@ -24,7 +24,7 @@ from django.test.utils import override_settings
 from drive import KEYWORDS, App, Asked, Call, Last, Reply, ShellKind, Start, Visitor, call_asgi, call_wsgi
 from starlette.requests import Request
 
-from reve_middleware.environ import scope_of
+from reve_middleware.environ import EnvironScope
 
 OURS = "reve_middleware.django.ReveMiddleware"
 LAYERS = [
@@ -163,7 +163,7 @@ def as_starlette(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     @wraps(function)
     def call(request: Any) -> Any:
-        return function(Request(request.scope if hasattr(request, "scope") else scope_of(request.environ)))
+        return function(Request(request.scope if hasattr(request, "scope") else EnvironScope(request.environ)))
 
     return call
 

@@ -64,7 +64,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = 1_800_000_000.0
-        for module in ("asgi", "wsgi", "shell"):
+        for module in ("asgi", "asgi_response", "wsgi", "wsgi_response", "shell"):
             monkeypatch.setattr(f"reve_middleware.{module}.now_in_microseconds", lambda: int(self.seconds * 1e6))
 
 

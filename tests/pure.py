@@ -116,7 +116,9 @@ def respond(
     answers = {name: keywords.pop(name) for name in ANSWERS if name in keywords}
     settings = make_settings(**{name: print for name in answers if name != "offered"}, **keywords)
     request = make_request(method, path, *pairs, mount=mount, scheme=scheme)
-    flow = Core(settings, make_memory()).response(request, Start(status, headers or []), visit or Visit(), now)
+    flow = Core(settings, make_memory()).response(
+        request, Start(status, headers or []), visit or Visit(None, mount, path), now
+    )
     return play(flow, **answers)
 
 

@@ -88,7 +88,7 @@ def test_a_pages_own_policy_decides(headers: Headers, tag: bytes | None, advice:
     about; a policy that only reports counts for nothing, and no policy is ever changed."""
     whole = [HTML, *headers]
     played = respond(("host", "shop.example"), headers=whole)
-    assert played.returned == Outgoing([HTML, *headers], tag)
+    assert (played.returned.headers, played.returned.tag) == ([HTML, *headers], tag)
     assert played.returned.headers is whole
     assert played.notes() == ([] if advice is None else [("policy", advice)])
 

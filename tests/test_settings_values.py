@@ -15,6 +15,7 @@ from pure import BOT, KEY, OLD_KEY, make_ids, make_settings
 
 from reve_middleware import Bot, ReveMiddleware, ReveWSGIMiddleware, SettingsError
 from reve_middleware.bot import Secret
+from reve_middleware.routes import EVERYWHERE
 from reve_middleware.settings import Settings
 from reve_middleware.visitor import Visit
 
@@ -91,8 +92,7 @@ def test_what_is_taken_when_nothing_is_said() -> None:
     assert (settings.payload, settings.outbox, settings.handoff, settings.client) == ("nested", None, None, None)
     assert (settings.concurrency, settings.timeout, settings.on_result) == (8, 10.0, None)
     assert (settings.profile, settings.identity, settings.consent) == (None, None, None)
-    assert settings.routes.allow("/anything")
-    assert not settings.logout_routes
+    assert settings.routes.of("/anything") == EVERYWHERE
     assert settings.cookies.ids_name == b"__Host-reve"
     assert make_settings(path="/x").subrequest == "/x/session"
     assert make_settings(subrequest=None).subrequest is None

@@ -1,0 +1,214 @@
+"""One request and its response on their way through the ASGI shell.
+
+The holder of what a view says, and the `send` that the application sees, in one object: one is made for every request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from starlette.requests import Request as StarletteRequest
+
+from .exchange import Outgoing, Page
+from .inject import HeadFinder, with_tag
+from .messages import Headers, Note, Request, Start
+from .quiet import NOTHING_ASKED
+from .routes import NOWHERE, Route
+from .scope import PLAIN_DESTINATIONS, Message, Scope, is_plain, may_be_page, request_of, told_by_browser
+from .shell import now_in_microseconds
+from .visitor import BlankVisit
+
+if TYPE_CHECKING:
+    from .asgi import ReveMiddleware
+
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+
+class LazyRequest(StarletteRequest):
+    """Starlette's request, which makes most of itself when it is looked at: many callables look at the scope alone."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    def __getattr__(self, name: str) -> Any:
+        """What Starlette's own `__init__` makes."""
+        if name.startswith("__") or "_receive" in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        super().__init__(self.scope)
+        return getattr(self, name)
+
+
+class Exchange(BlankVisit):
+    """One request and its response: what was said about the visitor, and the messages on their way to the server."""
+
+    __slots__ = (
+        "_finder",
+        "_growing",
+        "_passed",
+        "_tag",
+        "cookie",
+        "destination",
+        "held",
+        "pass_on",
+        "route",
+        "scope",
+        "shell",
+    )
+
+    shell: ReveMiddleware
+    scope: Scope
+    pass_on: Send
+    """The server's `send`."""
+    route: Route
+    cookie: bytes | None
+    """The one `Cookie` header value with our names in it; b"" where there are two."""
+    destination: bytes | None
+    """`Sec-Fetch-Dest`. Neither is looked for on a route that is off."""
+    _finder: HeadFinder | None
+    held: list[Message] | Literal[False] | None
+    """None before the start; the messages that wait for the head to be found, the start among them where the tag
+    changes it; otherwise False: what comes is passed on."""
+
+    def tag(self, nonce: str | None) -> str:
+        return self.shell._core.tag(self.mount, nonce)
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """What the application sees as `send`. No coroutine function: it hands on the server's own awaitable."""
+        held = self.held
+        if held is False:
+            return self.pass_on(message)
+        if held is not None:
+            return self._more(message)
+        if message["type"] != "http.response.start":
+            return self.pass_on(message)
+        self.held = False
+        shell = self.shell
+        if self.route is NOWHERE:
+            if self.enabled is None and not self.signed_out:
+                return self.pass_on(message)
+            self.cookie, self.destination = told_by_browser(self.scope, shell._ids_cookie)
+        asked = None if self.cookie is None else self._look(self.cookie, message)
+        if asked is None and not (shell._injects and may_be_page(message)):
+            return self.pass_on(message)
+        return self._start(message, asked)
+
+    def request(self) -> Request:
+        return request_of(self.scope, self.path, self.mount)
+
+    def _look(self, cookie: bytes, start: Message) -> dict[str, Any] | None:
+        """None where there is nothing to say to a visitor with a chat; otherwise what has been asked for that."""
+        shell = self.shell
+        try:
+            if self.destination not in PLAIN_DESTINATIONS or not is_plain(start.get("headers")):
+                return NOTHING_ASKED
+            return shell._core.quiet.look(
+                cookie, self.route, self, shell._callables.ask_at_once, LazyRequest(self.scope)
+            )
+        except Exception as error:
+            shell._notes.fault(error)
+            return None
+
+    def _start(self, message: Message, asked: dict[str, Any] | None) -> Awaitable[None]:
+        """The start message of what may be a page, or of a response to a chat that may have something to hear."""
+        headers = message.get("headers", ())
+        if type(headers) is not list:
+            given, headers = headers, list(headers)
+            if type(given) is not tuple:  # it may be one that can be read once
+                message = {**message, "headers": headers}
+        if asked is not None:
+            return self._go_the_whole_way(message, headers, asked)
+        shell, scope = self.shell, self.scope
+        page: Page | Note | None = None
+        try:
+            page = shell._core.page(
+                scope["method"], scope["headers"], message["status"], headers, self, self.route, self.request
+            )
+            if isinstance(page, Note):
+                shell._perform(page)
+        except Exception as error:
+            shell._notes.fault(error)
+        return self.pass_on(message) if page is None or isinstance(page, Note) else self._hold(message, page)
+
+    async def _go_the_whole_way(self, message: Message, headers: Headers, asked: dict[str, Any]) -> None:
+        shell = self.shell
+        outgoing = Outgoing(headers, None)
+        try:
+            flow = shell._core.response(self.request(), Start(message["status"], headers), self, now_in_microseconds())
+            outgoing = await shell._drive(flow, self.scope, None, asked)
+        except Exception as error:
+            shell._notes.fault(error)
+        if outgoing.headers is not headers:
+            message = {**message, "headers": outgoing.headers}
+        await (self.pass_on(message) if outgoing.page is None else self._hold(message, outgoing.page))
+
+    def _hold(self, start: Message, page: Page) -> Awaitable[None]:
+        """Hold the start of a page if the tag changes it, and look for the head from now on."""
+        self._tag, self._growing = page
+        self._finder = None
+        if self._growing:  # whether they do depends on whether there is a head
+            self.held = [start]
+            return NOTHING
+        self.held = []
+        return self.pass_on(start)
+
+    def _more(self, message: Message) -> Awaitable[None]:
+        """The next message while the head is looked for."""
+        body, tag = message.get("body", b""), self._tag
+        if type(body) is not bytes or message["type"] != "http.response.body":
+            return self._give_up(message)
+        beginning = self.shell._beginning
+        if self._finder is None:
+            grown = beginning.with_tag(body, tag)
+            if grown is not None:
+                return self._release_with({**message, "body": grown})
+            self._finder = HeadFinder()
+            self._passed = 0
+        found = self._finder.feed(body, last=not message.get("more_body", False))
+        if found == HeadFinder.MORE:
+            self.held.append(message)  # type: ignore[union-attr]
+            self._passed += len(body)
+            return NOTHING
+        if found == HeadFinder.NONE:
+            self.shell._notes.say("no_head")
+            return self._give_up(message)
+        at = found - self._passed  # it ends in this piece: otherwise it would have been found before
+        if self._passed == 0:
+            beginning.learn(body[:at])
+        return self._release_with({**message, "body": body[:at] + tag + body[at:]})
+
+    def _release_with(self, tagged: Message) -> Awaitable[None]:
+        """Send what is held, and the message that has the tag in it."""
+        held, self.held = self.held, False
+        assert isinstance(held, list)  # noqa: S101
+        if self._growing:
+            start = held[0]
+            held[0] = {**start, "headers": with_tag(start["headers"], self._growing, len(self._tag))}
+        held.append(tagged)
+        return _send_all(held, self.pass_on)
+
+    def _give_up(self, message: Message) -> Awaitable[None]:
+        """Send what is held, and this message as it is."""
+        self.held.append(message)  # type: ignore[union-attr]
+        return self.release()
+
+    def release(self) -> Awaitable[None]:
+        """Send what is held, and hold nothing more."""
+        held, self.held = self.held, False
+        return _send_all(held or (), self.pass_on)
+
+
+class _Nothing(tuple[()]):
+    """An awaitable that is done."""
+
+    __slots__ = ()
+    __await__: Any = tuple.__iter__
+
+
+NOTHING = _Nothing()
+
+
+async def _send_all(messages: Iterable[Message], send: Send) -> None:
+    for message in messages:
+        await send(message)
