@@ -63,7 +63,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker": {"bearer", "bot", "errors", "gate", "push", "recollection", "settings", "threads", "webhook"},
     # The shells.
     "asking": {"concurrency", "messages", "notes", "threads"},
-    "shell": {"asking", "errors", "exchange", "handoff", "handover", "inject", "messages", "notes", "sender", "settings"},
+    "shell": {
+        "asking", "errors", "exchange", "handoff", "handover", "inject", "messages", "notes", "sender", "settings",
+    },
     "scope": {"inject", "messages"},
     "asgi": {
         "asgi_response", "bridge", "capture", "concurrency", "messages", "quiet", "routes", "scope", "shell", "visitor",
