@@ -90,8 +90,11 @@ class Operator:
         return JSONResponse({"token": views.shortened(self.sandbox.rotate_token())}, headers=NOT_KEPT)
 
     async def misbehave(self, request: Request) -> Response:
+        body = await read(request, MAX_ORDER)
+        if len(body) > MAX_ORDER:
+            return refused(413, f"the body is longer than {MAX_ORDER} bytes")
         try:
-            order = json.loads(await read(request, MAX_ORDER))
+            order = json.loads(body)
         except (ValueError, RecursionError):
             return refused(400, "the body is not JSON")
         if not isinstance(order, dict) or not order.keys() <= ORDER:
