@@ -1,6 +1,6 @@
 """The sandbox's pages in a real Chromium. Each docstring is a promise.
 
-With SCREENSHOTS=directory in the environment the tests leave pictures there: operator-pushes-light.png is
+With SCREENSHOTS=directory in the environment the tests leave pictures there; one of them is
 examples/sandbox.png.
 """
 
@@ -75,10 +75,9 @@ class Operator:
         return answer.status_code
 
     def refuse_to_misbehave(self, why: str) -> None:
-        """Press the button; the sandbox says why not, and the browser notes the 400 in its console."""
+        """Press the button, and be told why not."""
         self.find("misbehave").click()
         expect(self.find("fault-wrong")).to_contain_text(why)
-        assert "400 (Bad Request)" in self.complaints.pop()
 
     def tell_a_story(self) -> str:
         """A visitor who logs in and edits the phone; a token that was rotated; a webhook that was down for once."""
@@ -148,6 +147,7 @@ def test_any_misbehaviour_can_be_written(operator: Operator) -> None:
     for name, value in {"status": "50x", "retry-after": "soon", "seconds": "0.01", "times": "2"}.items():
         operator.find(f"fault-{name}").fill(value)
     operator.refuse_to_misbehave("status='50x': use a number from 200 to 599")
+    assert "400 (Bad Request)" in operator.complaints.pop()  # the browser's own note of it
     assert operator.sandbox.misbehaviour is None
 
     operator.find("fault-status").fill("502")
@@ -204,6 +204,13 @@ def test_the_log_shows_everything_but_the_token(operator: Operator) -> None:
     operator.push(session, **ADA, age=36)
     expect(card.locator("tr.changed")).to_have_count(2)
     expect(card.locator("tr.changed").last).to_have_text("age36 new")
+    operator.page.get_by_role("button", name="429").click()
+    assert operator.push(session, **ADA) == 429
+    expect(requests).to_have_count(6)
+    requests.first.locator("summary").click()
+    expect(requests.first).not_to_have_attribute("open", "")
+    operator.page.mouse.move(0, 0)
+    picture(operator.page, "sandbox")
 
 
 def test_what_is_heard(operator: Operator) -> None:
@@ -214,7 +221,7 @@ def test_what_is_heard(operator: Operator) -> None:
     assert operator.find("news").get_attribute("aria-live") == "polite"
     operator.find("rotate-token").click()
     expect(operator.page.get_by_role("status")).to_have_text("New token. The old one is refused from now on.")
-    operator.refuse_to_misbehave("give status= or seconds=")
+    operator.refuse_to_misbehave("give a status, or seconds to stall")
     assert operator.find("fault-wrong").get_attribute("role") == "alert"
 
 
@@ -262,7 +269,7 @@ def test_everything_can_be_read(operator: Operator) -> None:
     assert {"changed", "login", "premium", "as ever"} <= texts(operator.page).keys()
     look(operator, "pushes")
 
-    operator.refuse_to_misbehave("give status= or seconds=")
+    operator.refuse_to_misbehave("give a status, or seconds to stall")
     operator.sandbox.misbehave(status=429, retry_after="1" * 200)
     operator.push(LONG, **{LONG: LONG})
     operator.sandbox.misbehave(status=599, seconds=0.001)

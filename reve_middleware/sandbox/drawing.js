@@ -85,13 +85,16 @@ export function conversation(state) {
   return element("article", { class: "card", "data-testid": "session", "data-session": state.session_id },
     element("h3", {}, "Session ", element("code", { title: state.session_id }, state.session_id.slice(0, 12)),
       span("why", state.from_widget ? about : `${about}, not opened by the widget`)),
-    fields.length
-      ? table("What the bot knows", fields.map(([field, value]) => known(field, value, state.changed, allNew)))
-      : element("p", { class: "empty" }, "Knows nothing."),
-    ...(said.length
-      ? [element("div", { class: "talk", role: "group", "aria-label": "Last messages" },
-        ...said.map(({ speaker, text }) => element("p", { class: speaker }, span("unseen", `${speaker}: `), text)))]
-      : []));
+    element("div", { class: "both" },
+      fields.length
+        ? table("What the bot knows", fields.map(([field, value]) => known(field, value, state.changed, allNew)))
+        : element("p", { class: "empty" }, "Knows nothing."),
+      ...(said.length ? [talk(said)] : [])));
+}
+
+function talk(said) {
+  return element("div", { class: "talk", role: "group", "aria-label": "Last messages" },
+    ...said.map(({ speaker, text }) => element("p", { class: speaker }, span("unseen", `${speaker}: `), text)));
 }
 
 // ---- how it goes wrong ----

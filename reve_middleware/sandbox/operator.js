@@ -157,6 +157,10 @@ const number = (text) => (text === "" ? null : Number.isNaN(Number(text)) ? text
 
 async function misbehave() {
   const [status, retry_after, seconds, times] = FIELDS.map((name) => fault.elements[name].value.trim());
+  if (!status && (seconds === "" || Number(seconds) === 0)) {
+    find("fault-wrong").textContent = "Nothing would go wrong: give a status, or seconds to stall.";
+    return;
+  }
   const values = { status: number(status), retry_after: retry_after || null, seconds: number(seconds) ?? 0, times: number(times) };
   const answer = await order("misbehave", find("fault-wrong"), values);
   if (answer) drawMisbehaviour(answer.misbehaviour);
