@@ -62,6 +62,20 @@ TEXTS = """() => {
   return found;
 }"""
 
+WIDTH = """() => {
+  const width = document.documentElement.clientWidth;
+  let most = document.documentElement.scrollWidth - width;
+  const walk = (root) => {
+    for (const element of root.querySelectorAll("*")) {
+      if (element.shadowRoot) walk(element.shadowRoot);
+      if (element.closest("head, pre, .unseen, .skip") && !element.matches("pre")) continue;
+      most = Math.max(most, element.getBoundingClientRect().right - width);
+    }
+  };
+  walk(document);
+  return most;
+}"""
+
 # What has the focus, through shadow trees: its name, and whether one sees that it has it.
 FOCUSED = """() => {
   let element = document.activeElement;
@@ -88,9 +102,9 @@ def faint(page: "Page") -> list[tuple[str, float]]:
     return [(text, round(contrast, 2)) for text, contrast in texts(page).items() if contrast < LEAST]
 
 
-def overflow(page: "Page") -> int:
-    """Pixels by which the page is wider than its window."""
-    found: int = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+def overflow(page: "Page") -> float:
+    """Pixels by which anything is wider than the window, cut off or not; what scrolls by itself may be."""
+    found: float = page.evaluate(WIDTH)
     return found
 
 

@@ -7,6 +7,7 @@ const requests = new Map(); // number of a request: its element
 const sessions = new Map(); // session id: its element, and what was drawn
 const FIELDS = ["status", "retry_after", "seconds", "times"];
 let version = -1;
+let ordered = 0; // steps of orders: a look that one fell into has seen what is no more
 let snippet = "";
 let opened = null; // the request that was opened by itself
 
@@ -101,8 +102,10 @@ function live(well) {
 async function look() {
   let pause = EVERY;
   try {
+    const before = ordered;
     const response = await fetch(`/operator/state?version=${version}`);
-    if (response.status === 200) draw(await response.json());
+    const state = response.status === 200 ? await response.json() : null;
+    if (state && ordered === before) draw(state);
     live(response.ok);
   } catch {
     live(false);
@@ -119,9 +122,11 @@ async function order(what, where, values = null) {
   const options = { method: "POST" };
   if (values) Object.assign(options, { body: JSON.stringify(values), headers: { "Content-Type": "application/json" } });
   where.textContent = "";
+  ordered += 1;
   try {
     const response = await fetch(`/operator/${what}`, options);
     const answer = await response.json();
+    ordered += 1;
     if (response.ok) return answer;
     where.textContent = answer.error;
   } catch {
