@@ -6,56 +6,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import islice
 from uuid import uuid4
 
 from starlette.applications import Starlette
 
 from . import routes, webhook
-from .bot import Conversation, Message
+from .bot import Conversation
+from .misbehaviour import Held, Misbehaviour, retry_after_header
+from .records import Overview, Pushed, Received, View
 
 MAX_KEPT = 1000
 """Webhook requests, pushes and conversations kept; the oldest go first."""
-
-
-@dataclass(frozen=True)
-class Received:
-    """One request that reached the webhook, whatever came of it."""
-
-    number: int
-    time: float
-    """Seconds since the epoch."""
-    method: str
-    path: str
-    endpoint: str | None
-    headers: Mapping[str, str]
-    body: bytes
-    status: int
-    why: str
-    """Empty, or why it was refused."""
-
-
-@dataclass(frozen=True)
-class Pushed:
-    """One push that was accepted."""
-
-    session_id: str
-    bot_id: str
-    endpoint: str | None
-    data: dict[str, object]
-
-
-@dataclass(frozen=True)
-class View:
-    """A conversation at one moment."""
-
-    version: int
-    session_id: str
-    from_widget: bool
-    begun: bool
-    knows: dict[str, object]
-    messages: list[Message]
 
 
 class Sandbox:
@@ -88,6 +50,8 @@ class Sandbox:
         self._accepted = 0
         self._received = 0
         self._conversations: dict[str, Conversation] = {}
+        self._misbehaviour: Misbehaviour | None = None
+        self.held = Held()
         self.app: Starlette = routes.build(self)
 
     def __repr__(self) -> str:
@@ -107,6 +71,40 @@ class Sandbox:
             self._token = secrets.token_urlsafe(24)
             self._note_change()
             return self._token
+
+    def misbehave(
+        self,
+        *,
+        status: int | None = None,
+        retry_after: str | int | None = None,
+        seconds: float = 0.0,
+        times: int | None = None,
+    ) -> None:
+        """Let the webhook go wrong from now on: for the next `times` requests, or until `behave()`.
+
+        With a `status` (200 to 599) that is the answer, with `Retry-After` if given; the request is recorded with
+        the reason, and the bot does not hear of it. Without one the request is taken as ever. Either answer is
+        held back for `seconds` (0 to 60), or until the server stops, or the caller has gone; a bot that took the
+        request has heard of it by then. `ValueError` says what would be right.
+        """
+        header = retry_after_header(retry_after)
+        misbehaviour = Misbehaviour(status=status, retry_after=header, seconds=seconds, times=times)
+        with self._changed:
+            self._misbehaviour = misbehaviour
+            self._note_change()
+
+    def behave(self) -> None:
+        """Let the webhook answer rightly again, and send the answers that are held back."""
+        with self._changed:
+            self._misbehaviour = None
+            self._note_change()
+        self.held.let_go()
+
+    @property
+    def misbehaviour(self) -> Misbehaviour | None:
+        """How the webhook goes wrong now; its `times` is what is left of them."""
+        with self._changed:
+            return self._misbehaviour
 
     @property
     def webhook_path(self) -> str:
@@ -162,13 +160,12 @@ class Sandbox:
     def receive(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Received:
         """Take one call of the webhook, and record it."""
         with self._changed:
-            bot = webhook.Bot(self._uuid, self.chatbot_id, self._token)
-            result = webhook.check(bot, method, path, headers, body)
-            if isinstance(result, webhook.Accepted):
-                self._accept(result)
-                status, why = 200, ""
+            misbehaviour = self._misbehaviour
+            self._misbehaviour = misbehaviour.once_less() if misbehaviour else None
+            if misbehaviour and misbehaviour.status is not None:
+                status, why = misbehaviour.status, misbehaviour.why
             else:
-                status, why = result.status, result.why
+                status, why = self._take(method, path, headers, body)
             self._received += 1
             record = Received(
                 number=self._received,
@@ -180,6 +177,7 @@ class Sandbox:
                 body=body[: webhook.MAX_BODY],
                 status=status,
                 why=why,
+                misbehaviour=misbehaviour,
             )
             self._requests.append(record)
             self._note_change()
@@ -213,14 +211,28 @@ class Sandbox:
         with self._changed:
             return self._view(self._opened(session_id), after)
 
-    def newest(self, count: int) -> tuple[int, list[Received], list[View]]:
-        """A number that grows with every change, and the newest requests and conversations, newest first."""
+    def overview(self, count: int) -> Overview:
+        """What the operator looks at, with so many requests and conversations."""
         with self._changed:
-            requests = list(islice(reversed(self._requests), count))
             conversations = islice(reversed(self._conversations.values()), count)
-            return self._version, requests, [self._view(conversation, 0) for conversation in conversations]
+            return Overview(
+                version=self._version,
+                received=self._received,
+                accepted=self._accepted,
+                misbehaviour=self._misbehaviour,
+                requests=list(islice(reversed(self._requests), count)),
+                conversations=[self._view(conversation, 0) for conversation in conversations],
+            )
 
     # -- with the lock held ----------------------------------------------------------------------
+
+    def _take(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
+        bot = webhook.Bot(self._uuid, self.chatbot_id, self._token)
+        result = webhook.check(bot, method, path, headers, body)
+        if isinstance(result, webhook.Refused):
+            return result.status, result.why
+        self._accept(result)
+        return 200, ""
 
     def _accept(self, push: webhook.Accepted) -> None:
         conversation = self._conversations.get(push.session_id)
@@ -246,7 +258,9 @@ class Sandbox:
             session_id=conversation.session_id,
             from_widget=conversation.from_widget,
             begun=conversation.begun,
+            pushes=conversation.pushes,
             knows=dict(conversation.knows),
+            changed=dict(conversation.changed),
             messages=conversation.since(after),
         )
 
