@@ -1,11 +1,12 @@
 """A stand-in for REVE Chat on your own machine: widget, bot, webhook, and a page for its operator.
 
 It knows nothing of the rest of `reve_middleware`, so that it is wrong in its own ways. Reading order:
-`bot.py` (what the bot remembers and says), `webhook.py` (what it accepts), `standin.py` (the two behind one
-lock), `routes.py` (everything over HTTP). `shop.py` is a small website to try it on; `serving.py` runs either
-in a thread.
+`bot.py` (what the bot remembers and says), `webhook.py` (what it accepts), `misbehaviour.py` (how it goes wrong
+when told to), `standin.py` (all of them behind one lock), `routes.py` (everything over HTTP). `shop.py` is a small
+website to try it on; `serving.py` runs either in a thread.
 """
 
+from .misbehaviour import Misbehaviour
 from .standin import Pushed, Received, Sandbox
 
-__all__ = ["Pushed", "Received", "Sandbox"]
+__all__ = ["Misbehaviour", "Pushed", "Received", "Sandbox"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from .bot import show
+from .serving import STOPPING
 from .webhook import MAX_BODY
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ SHOWN_BODY = 8 * 1024
 
 HERE = Path(__file__).parent
 ANY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+NO_BODY = {204, 205, 304}
+"""Answers that have none (RFC 9110, sections 15.3.5, 15.3.6, 15.4.5)."""
 NOT_KEPT = {"Cache-Control": "no-store"}
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
@@ -42,12 +46,18 @@ def build(sandbox: Sandbox) -> Starlette:
     any_site = Middleware(
         CORSMiddleware, allow_origins=["*"], allow_methods=["GET", "POST"], allow_headers=["content-type"]
     )
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
+        yield {STOPPING: sandbox.held.let_go}
+
     return Starlette(
+        lifespan=lifespan,
         routes=[
             Route("/api/webhook/{rest:path}", _Webhook(sandbox).take, methods=ANY_METHOD),
             Mount("/widget", routes=_Widget(sandbox).routes(), middleware=[any_site]),
             *_Operator(sandbox).routes(),
-        ]
+        ],
     )
 
 
@@ -60,8 +70,15 @@ class _Webhook:
     async def take(self, request: Request) -> Response:
         body = await _read(request, MAX_BODY)
         record = self.sandbox.receive(request.method, request.scope["path"], request.headers, body)
-        answer = {"error": record.why} if record.why else {"status": "success"}
-        return JSONResponse(answer, record.status, {"Allow": "POST"} if record.status == 405 else None)
+        headers = {"Allow": "POST"} if record.status == 405 else {}
+        if record.misbehaviour:
+            if record.misbehaviour.seconds:
+                await self.sandbox.held.hold(record.misbehaviour.seconds, lambda: _gone(request))
+            if record.misbehaviour.retry_after:
+                headers["Retry-After"] = record.misbehaviour.retry_after
+        if record.status in NO_BODY:
+            return Response(status_code=record.status, headers=headers)
+        return JSONResponse({"error": record.why} if record.why else {"status": "success"}, record.status, headers)
 
 
 class _Widget:
@@ -166,6 +183,12 @@ class _Operator:
         if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
             return _refused(403, "only the operator's page may do this")
         return JSONResponse({"token": _shortened(self.sandbox.rotate_token())}, headers=NOT_KEPT)
+
+
+async def _gone(request: Request) -> None:
+    """Return when the caller has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        """The rest of a body that was too long to be read."""
 
 
 async def _read(request: Request, limit: int) -> bytes:

@@ -12,6 +12,9 @@ from starlette.types import ASGIApp
 
 GRACE = 3
 """Seconds that requests under way get to finish when the server stops."""
+STOPPING = "stopping"
+"""Under this name an application may leave a callable in its lifespan's state; it is called, in the server's event
+loop, when the server begins to stop, and ends what the application would make the server wait for."""
 
 
 @contextmanager
@@ -30,6 +33,11 @@ def serve_asgi(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Itera
                 await super().startup(sockets)
             finally:
                 ready.set()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            if stopping := self.lifespan.state.get(STOPPING):
+                stopping()
+            await super().shutdown(sockets)
 
     listener = _listen(host, port)
     config = uvicorn.Config(

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from . import routes, webhook
 from .bot import Conversation, Message
+from .misbehaviour import Held, Misbehaviour, retry_after_header
 
 MAX_KEPT = 1000
 """Webhook requests, pushes and conversations kept; the oldest go first."""
@@ -34,6 +35,8 @@ class Received:
     status: int
     why: str
     """Empty, or why it was refused."""
+    misbehaviour: Misbehaviour | None = None
+    """The one that it met."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class Sandbox:
         self._accepted = 0
         self._received = 0
         self._conversations: dict[str, Conversation] = {}
+        self._misbehaviour: Misbehaviour | None = None
+        self.held = Held()
         self.app: Starlette = routes.build(self)
 
     def __repr__(self) -> str:
@@ -107,6 +112,40 @@ class Sandbox:
             self._token = secrets.token_urlsafe(24)
             self._note_change()
             return self._token
+
+    def misbehave(
+        self,
+        *,
+        status: int | None = None,
+        retry_after: str | int | None = None,
+        seconds: float = 0.0,
+        times: int | None = None,
+    ) -> None:
+        """Let the webhook go wrong from now on: for the next `times` requests, or until `behave()`.
+
+        With a `status` (200 to 599) that is the answer, with `Retry-After` if given; the request is recorded with
+        the reason, and the bot does not hear of it. Without one the request is taken as ever. Either answer is
+        held back for `seconds` (0 to 60), or until the server stops, or the caller has gone; a bot that took the
+        request has heard of it by then. `ValueError` says what would be right.
+        """
+        header = retry_after_header(retry_after)
+        misbehaviour = Misbehaviour(status=status, retry_after=header, seconds=seconds, times=times)
+        with self._changed:
+            self._misbehaviour = misbehaviour
+            self._note_change()
+
+    def behave(self) -> None:
+        """Let the webhook answer rightly again, and send the answers that are held back."""
+        with self._changed:
+            self._misbehaviour = None
+            self._note_change()
+        self.held.let_go()
+
+    @property
+    def misbehaviour(self) -> Misbehaviour | None:
+        """How the webhook goes wrong now; its `times` is what is left of them."""
+        with self._changed:
+            return self._misbehaviour
 
     @property
     def webhook_path(self) -> str:
@@ -162,13 +201,12 @@ class Sandbox:
     def receive(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Received:
         """Take one call of the webhook, and record it."""
         with self._changed:
-            bot = webhook.Bot(self._uuid, self.chatbot_id, self._token)
-            result = webhook.check(bot, method, path, headers, body)
-            if isinstance(result, webhook.Accepted):
-                self._accept(result)
-                status, why = 200, ""
+            misbehaviour = self._misbehaviour
+            self._misbehaviour = misbehaviour.once_less() if misbehaviour else None
+            if misbehaviour and misbehaviour.status is not None:
+                status, why = misbehaviour.status, misbehaviour.why
             else:
-                status, why = result.status, result.why
+                status, why = self._take(method, path, headers, body)
             self._received += 1
             record = Received(
                 number=self._received,
@@ -180,6 +218,7 @@ class Sandbox:
                 body=body[: webhook.MAX_BODY],
                 status=status,
                 why=why,
+                misbehaviour=misbehaviour,
             )
             self._requests.append(record)
             self._note_change()
@@ -221,6 +260,14 @@ class Sandbox:
             return self._version, requests, [self._view(conversation, 0) for conversation in conversations]
 
     # -- with the lock held ----------------------------------------------------------------------
+
+    def _take(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
+        bot = webhook.Bot(self._uuid, self.chatbot_id, self._token)
+        result = webhook.check(bot, method, path, headers, body)
+        if isinstance(result, webhook.Refused):
+            return result.status, result.why
+        self._accept(result)
+        return 200, ""
 
     def _accept(self, push: webhook.Accepted) -> None:
         conversation = self._conversations.get(push.session_id)
