@@ -62,7 +62,11 @@ def client_of(client: Any, secure: bool | None) -> tuple[Client, bool]:
     if kind is None:
         raise AssertionError(f"reve.visitor() does not know what to do with a {type(client).__name__}: pass {KNOWN}")
     known = kind(client, secure)
-    return known, inspect.iscoroutinefunction(getattr(client, "request", None))
+    return known, _is_async(client)
+
+
+def _is_async(client: Any) -> bool:
+    return inspect.iscoroutinefunction(getattr(client, "request", None))
 
 
 class _Httpx:
@@ -134,16 +138,21 @@ class _Django:
     def __init__(self, client: Any, secure: bool | None) -> None:
         self._client = client
         defaults = client.defaults
+        self._is_async = _is_async(client)
         host = defaults.get("HTTP_HOST") or defaults.get("SERVER_NAME") or "testserver"
         self.base = _with_scheme(f"{defaults.get('wsgi.url_scheme', 'http')}://{host}", secure)
 
     def begin(self, fetch: Fetch) -> Any:
         parts = urlsplit(fetch.url)
         path = parts._replace(scheme="", netloc="").geturl()
-        more = {"secure": parts.scheme == "https", "headers": fetch.headers}
+        headers = {**fetch.headers}
+        kind = headers.pop("Content-Type", "application/octet-stream")
+        if not self._is_async:
+            headers["Host"] = parts.netloc  # which this client leaves out, and no browser
+        more = {"secure": parts.scheme == "https", "headers": headers}
         if fetch.method == "GET":
             return self._client.get(path, follow=fetch.follow, **more)
-        return self._client.generic(fetch.method, path, fetch.body, fetch.headers.get("Content-Type", ""), **more)
+        return self._client.generic(fetch.method, path, fetch.body, kind, **more)
 
     def read(self, response: Any, fetch: Fetch) -> Page:
         chain = getattr(response, "redirect_chain", [])
