@@ -1,4 +1,4 @@
-"""The tests of flask_site.py: does its bot know who is logged in? `pip install 'reve-middleware[testing]'`, `pytest`.
+"""Tests of flask_site.py: does its bot know who is logged in? `pip install 'reve-middleware[testing]'`, `pytest`.
 
 The site is built when it is imported, and finds the stand-in's address in the environment (see conftest.py)."""
 

@@ -220,7 +220,7 @@ class Run:
             async with asyncio.timeout(max(0.0, until - now)):
                 await self._wanted.wait()
         except TimeoutError:
-            return until - now < IDLE_SECONDS
+            return until < now + IDLE_SECONDS
         self._wanted.clear()
         return True
 

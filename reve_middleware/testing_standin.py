@@ -151,9 +151,11 @@ class Reve:
         __tracebackhide__ = True
         mine = self._senders()
         if not settle(mine, SETTLE_SECONDS, self._goes_on):
-            counts = [{name: sender.stats()[name] for name in ("waiting", "in_flight", "bots")} for sender in mine]
+            waiting, in_flight = (
+                sum(sizes) for sizes in zip(*(sender.mailbox.sizes() for sender in mine), strict=True)
+            )
             raise AssertionError(
-                f"The site's sender is not done after {SETTLE_SECONDS:g} s: {counts}. Where the stand-in holds its "
+                f"The site is not done after {SETTLE_SECONDS:g} s: {in_flight} pushes under way, {waiting} wait. Where the stand-in holds its "
                 "answers back (misbehave(seconds=…)), build the site with timeout= that is shorter"
             )
 

@@ -58,7 +58,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "webhook": {"bot", "push", "settings"},
     "delivery": {"bearer", "gate", "mailbox", "push", "settings", "threads", "webhook"},
     "sender": {
-        "clock", "concurrency", "delivery", "gate", "mailbox", "messages", "outbox", "push", "settings", "threads", "webhook",
+        "clock", "concurrency", "delivery", "gate", "mailbox", "messages", "outbox", "push", "settings", "threads",
+        "webhook",
     },
     "settling": {"clock", "sender"},
     "handoff": {"asking", "concurrency", "errors", "messages", "notes", "push", "recollection", "threads"},

@@ -181,7 +181,7 @@ def test_no_test_sees_what_another_left(address: Address) -> None:
     shop = Shop()
     shop.person = ADA
     first = Reve(address)
-    client, visitor = in_chat(first, shop, token=first.environment["REVE_TOKEN"])
+    client, _ = in_chat(first, shop, token=first.environment["REVE_TOKEN"])
     assert len(first.pushes) == 1
     first.misbehave(status=503)
     first.rotate_token()
