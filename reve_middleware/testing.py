@@ -68,11 +68,18 @@ _ADDRESS = pytest.StashKey[Address]()
 _BEFORE = pytest.StashKey[dict[str, str | None]]()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Loaded by `-p`, we come before the first conftest.py, which may import its site."""
+    pytest_configure(early_config)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Give the environment the stand-in's address, before a test module imports its site."""
-    address = config.stash[_ADDRESS] = Address()
-    config.stash[_BEFORE] = {name: os.environ.get(name) for name in address.environment}
-    os.environ.update(address.environment)
+    if _ADDRESS not in config.stash:
+        address = config.stash[_ADDRESS] = Address()
+        config.stash[_BEFORE] = {name: os.environ.get(name) for name in address.environment}
+        os.environ.update(address.environment)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -151,12 +151,11 @@ class Reve:
         __tracebackhide__ = True
         mine = self._senders()
         if not settle(mine, SETTLE_SECONDS, self._goes_on):
-            waiting, in_flight = (
-                sum(sizes) for sizes in zip(*(sender.mailbox.sizes() for sender in mine), strict=True)
-            )
+            sizes = [sender.mailbox.sizes() for sender in mine]
+            waiting, in_flight = (sum(each) for each in zip(*sizes, strict=True))
             raise AssertionError(
-                f"The site is not done after {SETTLE_SECONDS:g} s: {in_flight} pushes under way, {waiting} wait. Where the stand-in holds its "
-                "answers back (misbehave(seconds=…)), build the site with timeout= that is shorter"
+                f"The site is not done after {SETTLE_SECONDS:g} s: {in_flight} pushes under way, {waiting} wait. Where "
+                "the stand-in holds its answers back (misbehave(seconds=…)), build the site with a shorter timeout="
             )
 
     # The other side -------------------------------------------------------------------------------

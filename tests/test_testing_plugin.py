@@ -79,6 +79,14 @@ def test_the_environment_is_the_stand_ins_until_pytest_ends(
     assert {name: os.environ.get(name) for name in NAMES} == {**dict.fromkeys(NAMES), "REVE_TOKEN": "the real one"}
 
 
+def test_a_conftest_that_imports_its_site(folder: pytest.Pytester) -> None:
+    """With `-p reve_middleware.testing` the variables are there before the first conftest.py is imported."""
+    folder.makeconftest("import os\nSEEN = os.environ['REVE_TOKEN']\n")
+    folder.makepyfile("from conftest import SEEN\ndef test_one(reve): assert reve.environment['REVE_TOKEN'] == SEEN")
+    folder.runpytest_inprocess(*ALONE, *SEEN, "-p", "reve_middleware.testing").assert_outcomes(passed=1)
+    assert {os.environ.get(name) for name in NAMES} == {None}
+
+
 def test_a_run_without_the_fixture_starts_no_server(folder: pytest.Pytester) -> None:
     """The address is taken when pytest begins; nobody listens there until a test asks for `reve`."""
     folder.makepyfile(
