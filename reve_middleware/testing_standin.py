@@ -74,6 +74,7 @@ class Reve:
         self.sandbox = address.new_sandbox()
         """The stand-in itself, for what is not here."""
         self._log = _Log()
+        self._of_others = WeakKeyDictionary({sender: _offered(sender) for sender in senders()})
         self._failed: WeakKeyDictionary[Sender, int] = WeakKeyDictionary()
         self._changed(0)
 
@@ -210,7 +211,7 @@ class Reve:
 
     def offers_elsewhere(self) -> int:
         """How many pushes the middlewares of this process have taken for other bots."""
-        return sum(sender.mailbox.counts["offered"] for sender in senders() if not sender.sends_to(self._address.url))
+        return sum(_offered(sender) for sender in senders() if not sender.sends_to(self._address.url))
 
     def listen(self) -> None:
         """Settle, unless answers are held back: who tests how a site bears that does not want to wait for them."""
@@ -226,7 +227,12 @@ class Reve:
     # Inside ---------------------------------------------------------------------------------------
 
     def _senders(self) -> list[Sender]:
-        return [sender for sender in senders() if sender.sends_to(self._address.url)]
+        """Those that send to us, and were made or used in this test: an older one's outbox may be gone."""
+        return [
+            sender
+            for sender in senders()
+            if sender.sends_to(self._address.url) and self._of_others.get(sender) != _offered(sender)
+        ]
 
     def _changed(self, to_fail: int) -> None:
         """The stand-in is another from now on; so many attempts are to fail before one can succeed."""
@@ -248,6 +254,10 @@ class Reve:
             for sender in mine:
                 sender.close(0.0)
             settle(mine, LAST_SECONDS, self._goes_on)
+
+
+def _offered(sender: Sender) -> int:
+    return sender.mailbox.counts["offered"]
 
 
 class _Log(logging.Handler):

@@ -1,5 +1,6 @@
 """The test kit's stand-in: what it hears is settled, what only takes time is skipped, and no test sees another's."""
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 from visiting import ADA, GRACE, Shop, address, reve
 
+from reve_middleware import clock
 from reve_middleware.testing import Reve, Visitor, stand_in
 from reve_middleware.testing_standin import Address
 
@@ -54,9 +56,8 @@ def test_what_would_be_one_push_is_one(reve: Reve) -> None:
     assert [push.data.get("plan") for push in reve.pushes] == [None, "large"]
 
 
-@pytest.mark.parametrize("retry_after", [None, 60, "not a number"])
-@pytest.mark.parametrize("times", [1, 7])
-def test_a_bot_that_fails_for_a_while(reve: Reve, retry_after: Any, times: int) -> None:
+@pytest.mark.parametrize(("times", "retry_after"), [(1, None), (7, 60), (7, "not a number")])
+def test_a_bot_that_fails_for_a_while(reve: Reve, times: int, retry_after: Any) -> None:
     """Failures that end are gone through, gates and back-off and `Retry-After` included, without waiting for them."""
     shop = Shop()
     shop.person = ADA
@@ -117,6 +118,27 @@ def test_a_slow_bot_holds_up_neither_site_nor_visitor(reve: Reve) -> None:
     assert stats["waiting"] + stats["in_flight"] == 1
     reve.behave()
     assert visitor.knows == ADA
+
+
+def test_no_time_is_skipped_while_an_answer_is_awaited(reve: Reve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time limits and leases of what is under way do not run out, however long something else would wait."""
+    spaced, awaited = Shop(), Shop()
+    spaced.person, awaited.person = ADA, GRACE
+    client, visitor = in_chat(reve, spaced)
+    spaced.person = {**ADA, "plan": "large"}
+    client.get("/")
+    reve.misbehave(seconds=30, times=1)
+    in_chat(reve, awaited)
+    reve.sandbox.wait_for_pushes(2)
+    skipped = clock.now() - time.monotonic()
+    with monkeypatch.context() as patch:
+        patch.setattr("reve_middleware.testing_standin.SETTLE_SECONDS", 0.05)
+        with pytest.raises(AssertionError, match="1 pushes under way, 1 wait"):
+            reve.settle()
+    assert clock.now() - time.monotonic() == pytest.approx(skipped, abs=1)
+    reve.behave()
+    assert visitor.knows == spaced.person
+    assert clock.now() - time.monotonic() > skipped + 1
 
 
 def test_a_push_that_is_refused(reve: Reve) -> None:
@@ -196,6 +218,23 @@ def test_no_test_sees_what_another_left(address: Address) -> None:
     assert second.visitor(client).chat() == "queued"
     assert [push.data for push in second.pushes] == [shop.person]
     assert len(first.sandbox.pushes) == 1
+    second.close()
+
+
+def test_an_older_sites_outbox_may_be_gone(address: Address, tmp_path: Path) -> None:
+    """A site of a test before is not asked, unless it is used: its outbox's folder is deleted by now."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    shop = Shop()
+    shop.person = ADA
+    first = Reve(address)
+    _, visitor = in_chat(first, shop, outbox=folder / "outbox")
+    assert visitor.knows == ADA
+    first.close()
+    shop.made[0].close(0)
+    shutil.rmtree(folder)
+    second = Reve(address)
+    assert (second.pushes, second.said()) == ([], [])
     second.close()
 
 
