@@ -333,7 +333,7 @@ def test_the_snippet_loads_the_widget(sandbox: Sandbox) -> None:
     assert '__revechat_account = "\\u003c/script>\\u003cb>"' in snippet
     script = ask(sandbox, "GET", "/widget/scripts/new-livechat.js?123")
     assert script.headers["content-type"].startswith("text/javascript")
-    assert "prefers-color-scheme" in script.text
+    assert ":host {" in script.text
     assert '"the style sheet"' not in script.text
 
 

@@ -2,11 +2,13 @@
 
 It knows nothing of the rest of `reve_middleware`, so that it is wrong in its own ways. Reading order:
 `bot.py` (what the bot remembers and says), `webhook.py` (what it accepts), `misbehaviour.py` (how it goes wrong
-when told to), `standin.py` (all of them behind one lock), `routes.py` (everything over HTTP). `shop.py` is a small
+when told to), `standin.py` (all of them behind one lock), `routes.py` (webhook and widget over HTTP),
+`operator_routes.py` (the page for who watches). `shop.py` is a small
 website to try it on; `serving.py` runs either in a thread.
 """
 
 from .misbehaviour import Misbehaviour
-from .standin import Pushed, Received, Sandbox
+from .records import Pushed, Received
+from .standin import Sandbox
 
 __all__ = ["Misbehaviour", "Pushed", "Received", "Sandbox"]

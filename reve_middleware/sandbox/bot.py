@@ -30,6 +30,10 @@ class Conversation:
     """Whether the widget asked for this session; a webhook call may name one that nobody has opened."""
     begun: bool = False
     knows: dict[str, object] = field(default_factory=dict)
+    pushes: int = 0
+    """How often the webhook brought something."""
+    changed: dict[str, tuple[object] | None] = field(default_factory=dict)
+    """What the last push changed: each field with what it was before, or `None` if it was not there."""
     messages: deque[Message] = field(default_factory=lambda: deque(maxlen=MAX_MESSAGES))
     _count: int = 0
 
@@ -47,6 +51,8 @@ class Conversation:
     def learn(self, data: Mapping[str, object]) -> None:
         """Save what arrived, and tell the visitor what is new. A field not in `data` stays as it was."""
         changed = [key for key, value in data.items() if key not in self.knows or self.knows[key] != value]
+        self.pushes += 1
+        self.changed = {key: (self.knows[key],) if key in self.knows else None for key in changed}
         self.knows.update(data)
         if not self.begun:
             return  # the first words are still to come, and will use it
@@ -59,6 +65,8 @@ class Conversation:
     def forget(self) -> None:
         """The visitor has logged out."""
         knew = bool(self.knows)
+        self.pushes += 1
+        self.changed = {}
         self.knows.clear()
         if self.begun and knew:
             self._say("bot", "Goodbye.")

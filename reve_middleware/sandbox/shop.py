@@ -78,6 +78,7 @@ class Shop:
         views: dict[str, dict[str, Callable[[], Reply]]] = {
             "/": {"GET": lambda: _html(self._page.home(person))},
             "/shop.css": {"GET": lambda: _reply(200, "text/css; charset=utf-8", self._page.style)},
+            "/theme.js": {"GET": lambda: _reply(200, "text/javascript; charset=utf-8", self._page.theme)},
             "/login": {
                 "GET": lambda: _html(self._page.login(person, PEOPLE)),
                 "POST": lambda: self._log_in(ask, session),

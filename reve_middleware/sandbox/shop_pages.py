@@ -67,7 +67,9 @@ class Page:
     """Builds the pages; see `Shop` for the two settings."""
 
     def __init__(self, *, head_html: str, note_html: str) -> None:
-        self.style = (Path(__file__).parent / "shop.css").read_text("utf-8")
+        self.style, self.theme = (
+            (Path(__file__).parent / name).read_text("utf-8") for name in ("shop.css", "theme.js")
+        )
         self._head_html = head_html
         self._note_html = note_html
 
@@ -136,17 +138,24 @@ class Page:
 <title>{escape(title)}</title>
 <link rel="icon" href="{ICON}">
 <link rel="stylesheet" href="/shop.css">
+<script src="/theme.js"></script>
 {self._head_html}
 </head>
 <body>
 <header><a class="brand" href="/">Corner Shop</a><nav aria-label="Visitor">{visitor}</nav></header>
 <main>{main}</main>
-<footer>Bread, vegetables, coffee and honey. Open every day from seven.</footer>
+<footer><span>Bread, vegetables, coffee and honey. Open every day from seven.</span>{COLOURS}</footer>
 </body>
 </html>
 """
 
 
+COLOURS = (
+    '<fieldset><legend class="unseen">Colours</legend>'
+    '<label><input type="radio" name="theme" value="" checked><span>Auto</span></label>'
+    '<label><input type="radio" name="theme" value="light"><span>Light</span></label>'
+    '<label><input type="radio" name="theme" value="dark"><span>Dark</span></label></fieldset>'
+)
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
     "%3Cpath fill='%23a8461f' "

@@ -6,59 +6,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import islice
 from uuid import uuid4
 
 from starlette.applications import Starlette
 
 from . import routes, webhook
-from .bot import Conversation, Message
+from .bot import Conversation
 from .misbehaviour import Held, Misbehaviour, retry_after_header
+from .records import Overview, Pushed, Received, View
 
 MAX_KEPT = 1000
 """Webhook requests, pushes and conversations kept; the oldest go first."""
-
-
-@dataclass(frozen=True)
-class Received:
-    """One request that reached the webhook, whatever came of it."""
-
-    number: int
-    time: float
-    """Seconds since the epoch."""
-    method: str
-    path: str
-    endpoint: str | None
-    headers: Mapping[str, str]
-    body: bytes
-    status: int
-    why: str
-    """Empty, or why it was refused."""
-    misbehaviour: Misbehaviour | None = None
-    """The one that it met."""
-
-
-@dataclass(frozen=True)
-class Pushed:
-    """One push that was accepted."""
-
-    session_id: str
-    bot_id: str
-    endpoint: str | None
-    data: dict[str, object]
-
-
-@dataclass(frozen=True)
-class View:
-    """A conversation at one moment."""
-
-    version: int
-    session_id: str
-    from_widget: bool
-    begun: bool
-    knows: dict[str, object]
-    messages: list[Message]
 
 
 class Sandbox:
@@ -253,12 +212,18 @@ class Sandbox:
         with self._changed:
             return self._view(self._opened(session_id), after)
 
-    def newest(self, count: int) -> tuple[int, list[Received], list[View]]:
-        """A number that grows with every change, and the newest requests and conversations, newest first."""
+    def overview(self, count: int) -> Overview:
+        """What the operator looks at, with so many requests and conversations."""
         with self._changed:
-            requests = list(islice(reversed(self._requests), count))
             conversations = islice(reversed(self._conversations.values()), count)
-            return self._version, requests, [self._view(conversation, 0) for conversation in conversations]
+            return Overview(
+                version=self._version,
+                received=self._received,
+                accepted=self._accepted,
+                misbehaviour=self._misbehaviour,
+                requests=list(islice(reversed(self._requests), count)),
+                conversations=[self._view(conversation, 0) for conversation in conversations],
+            )
 
     # -- with the lock held ----------------------------------------------------------------------
 
@@ -294,7 +259,9 @@ class Sandbox:
             session_id=conversation.session_id,
             from_widget=conversation.from_widget,
             begun=conversation.begun,
+            pushes=conversation.pushes,
             knows=dict(conversation.knows),
+            changed=dict(conversation.changed),
             messages=conversation.since(after),
         )
 

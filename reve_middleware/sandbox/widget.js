@@ -71,7 +71,9 @@
   const panel = element("section", {
     id: "window", class: "window", role: "dialog", "aria-label": "Chat with the bot", hidden: "", "data-testid": "chat-window",
   },
-    element("header", {}, element("strong", {}, "Chat"), status, fresh, close),
+    element("header", {},
+      element("span", { class: "face", "aria-hidden": "true" }, element("span", { class: "bubble" })),
+      element("div", { class: "who" }, element("strong", {}, "Chat"), status), fresh, close),
     element("div", { class: "panes" },
       element("div", { class: "talk" }, messages, form),
       element("aside", {},
@@ -109,25 +111,44 @@
       if (message.number <= seen) continue;
       seen = message.number;
       say(message.speaker, message.text);
-      if (!kept.open && !first) button.classList.add("unread");
+      if (!kept.open && !first) unread(true);
     }
     if (state.messages.length) messages.scrollTop = messages.scrollHeight;
-    drawKnown(Object.entries(state.knows), first);
-    status.textContent = "online";
+    drawKnown(Object.entries(state.knows), state.changed, first);
+    tell("online");
   }
 
-  function drawKnown(entries, first) {
+  function drawKnown(entries, changed, first) {
     const before = new Map([...rows.children].map((row) => [row.dataset.field, row]));
+    const allNew = entries.every(([field]) => changed[field] === null); // then none stands out
     const after = entries.map(([field, value]) => {
-      const row = before.get(field);
-      if (row && row.lastChild.textContent === value) return row;
-      const attributes = { "data-field": field, "data-testid": "knows-" + field, class: first ? "" : "new" };
-      return element("tr", attributes, element("th", { scope: "row" }, field), element("td", {}, value));
+      const old = before.get(field);
+      const row = old && old.lastChild.textContent === value ? old : known(field, value, first);
+      const is = field in changed && !allNew;
+      row.classList.toggle("changed", is);
+      row.firstChild.dataset.mark = !is ? "" : changed[field] === null ? "new" : "changed"; // drawn by the style
+      return row;
     });
     if (after.length !== rows.children.length || after.some((row, at) => row !== rows.children[at])) {
       rows.replaceChildren(...after);
     }
     nothing.hidden = entries.length > 0;
+  }
+
+  function known(field, value, first) {
+    const attributes = { "data-field": field, "data-testid": "knows-" + field, class: first ? "" : "new" };
+    return element("tr", attributes, element("th", { scope: "row" }, field), element("td", {}, value));
+  }
+
+  function tell(how) {
+    status.textContent = how;
+    status.dataset.is = how;
+  }
+
+  function unread(is) {
+    button.classList.toggle("unread", is);
+    if (is) button.setAttribute("aria-label", "Chat, with a new message");
+    else button.removeAttribute("aria-label");
   }
 
   // ---- the conversation ----
@@ -155,7 +176,7 @@
         forget();
         return true;
       }
-      status.textContent = "no answer";
+      tell("no answer");
       return false;
     }
   }
@@ -163,7 +184,7 @@
   // The bot's browser script: call the page's function, once in a conversation, then let the bot speak.
   async function begin() {
     wipe();
-    status.textContent = "…";
+    tell("…");
     busy(true);
     await attempt(async () => {
       const { session_id, chatbot_id, function: name } = await call("session", null);
@@ -217,7 +238,7 @@
     keep({ open: true });
     panel.hidden = false;
     button.setAttribute("aria-expanded", "true");
-    button.classList.remove("unread");
+    unread(false);
     if (!kept.ids && typing.hidden) begin();
     messages.scrollTop = messages.scrollHeight;
   }
