@@ -13,7 +13,8 @@ pytest_plugins = ["pytester"]
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NAMES = ("REVE_WEBHOOK_URL", "REVE_TOKEN", "REVE_CHATBOT_ID", "REVE_SECRET_KEY")
-ALONE = ("-p", "no:cacheprovider", "-W", "error")
+OLD_STARLETTE = "ignore:The anyio.abc.BlockingPortal alias:DeprecationWarning"
+ALONE = ("-p", "no:cacheprovider", "-W", "error", "-W", OLD_STARLETTE)
 SEEN = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
 """In the run of pytest around it, that is."""
 
