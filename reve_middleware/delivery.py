@@ -59,6 +59,7 @@ class Owner(Protocol):
     mailbox: Mailbox | Outbox
     gates: dict[str, Gate]
     attempts: Counter[str]
+    looked: Callable[[], object]
 
     def may_end(self, run: Run) -> bool:
         """Is there nothing left to do? Then a new push starts a new run."""
@@ -204,6 +205,7 @@ class Run:
                 task.add_done_callback(self._finished)
             if until is not None and not self._tasks:
                 return
+            self._owner.looked()
             if not await self._wait(now) and not self._tasks and self._owner.may_end(self):
                 return
 
@@ -218,7 +220,7 @@ class Run:
             async with asyncio.timeout(max(0.0, until - now)):
                 await self._wanted.wait()
         except TimeoutError:
-            return until - now < IDLE_SECONDS
+            return until < now + IDLE_SECONDS
         self._wanted.clear()
         return True
 

@@ -16,8 +16,11 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from operator import eq
 from typing import TYPE_CHECKING, Any
 
+from . import clock as delivery_clock
 from .concurrency import Signal, time_limit
 from .delivery import Run
 from .gate import Gate
@@ -45,7 +48,7 @@ LEASE_MARGIN = 5.0
 class Sender:
     """Offers from any thread; delivery in its own."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = delivery_clock.now) -> None:
         self._settings = settings
         self._clock = clock
         self._begin()
@@ -63,6 +66,8 @@ class Sender:
         self.mailbox = self._new_mailbox()
         self.gates = {bot.chatbot_id: Gate() for bot in self._settings.bots}
         self.attempts: Counter[str] = Counter()
+        self.looked: Callable[[], object] = _nothing
+        """Called by the thread when it has taken what may go now."""
 
     def _new_mailbox(self) -> Mailbox | Outbox:
         if self._settings.outbox is None:
@@ -154,6 +159,27 @@ class Sender:
             "bots": {bot: gate.reason or "open" for bot, gate in self.gates.items()},
         }
 
+    # Called by settling.py, in tests -----------------------------------------------------------
+
+    def sends_to(self, address: str) -> bool:
+        """Does the webhook link of one of its bots begin so?"""
+        return any(bot.url(None).startswith(address) for bot in self._settings.bots)
+
+    def look(self) -> None:
+        """Let the thread look anew what may go now."""
+        self._wake()
+
+    def due_in(self) -> float:
+        """Seconds until the first of what waits may go; 0 where nothing waits."""
+        now = self._clock()
+        times = []
+        for bot in self.mailbox.bots_waiting():
+            due, opens = self.mailbox.next_due(now, partial(eq, bot)), self.gates[bot].opens_at()
+            times.append(max(now, now if due is None else due, now if opens is None else opens))
+        return min(times, default=now) - now
+
+    # Inside ------------------------------------------------------------------------------------
+
     def _begin_to_close(self, seconds: float) -> Run | None:
         self._same_process()
         with self._lock:
@@ -183,6 +209,15 @@ class Sender:
             if self._run is run:
                 self._run = None
             return True
+
+
+def senders() -> list[Sender]:
+    """Every sender of this process."""
+    return list(_senders)
+
+
+def _nothing() -> None:
+    return None
 
 
 _no_import = False

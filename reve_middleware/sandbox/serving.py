@@ -18,8 +18,11 @@ loop, when the server begins to stop, and ends what the application would make t
 
 
 @contextmanager
-def serve_asgi(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
-    """Serve `app` with uvicorn, lifespan included, and yield its base URL. Port 0 picks a free one.
+def serve_asgi(
+    app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0, listener: socket.socket | None = None
+) -> Iterator[str]:
+    """Serve `app` with uvicorn, lifespan included, and yield its base URL. Port 0 picks a free one; a `listener` is a
+    socket that is bound to `host` already.
 
     `OSError` if the port is taken, `ImportError` without uvicorn, `RuntimeError` if `app` does not start.
     """
@@ -39,7 +42,7 @@ def serve_asgi(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Itera
                 stopping()
             await super().shutdown(sockets)
 
-    listener = _listen(host, port)
+    listener = listener or _listen(host, port)
     config = uvicorn.Config(
         app,
         interface="asgi3",  # uvicorn takes a bound method for ASGI 2

@@ -24,8 +24,8 @@ class Sandbox:
     """One bot with its webhook, the widget that talks to it, and the operator's page.
 
     `app` is the ASGI application. `function` is the page's function that the bot calls when a conversation
-    begins: `chatbot.<function>({session_id, chatbot_id})`. `patience` is how many seconds the bot waits for
-    somebody to tell it who is there before it says its first words.
+    begins: `chatbot.<function>({session_id, chatbot_id})`. `webhook_id` stands in the webhook's path. `patience` is
+    how many seconds the bot waits for somebody to tell it who is there before it says its first words.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class Sandbox:
         *,
         chatbot_id: str = "shop-bot",
         token: str | None = None,
+        webhook_id: str | None = None,
         function: str = "identify",
         account_id: str = "sandbox-account",
         patience: float = 0.5,
@@ -41,7 +42,7 @@ class Sandbox:
         self.function = function
         self.account_id = account_id
         self.patience = patience
-        self._uuid = str(uuid4())
+        self._uuid = webhook_id or str(uuid4())
         self._token = token or secrets.token_urlsafe(24)
         self._changed = threading.Condition()
         self._version = 0
