@@ -3,9 +3,10 @@ public pages name no error code of the webhook, so a status means here what HTTP
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from reve_middleware.webhook import Outcome
+if TYPE_CHECKING:
+    from reve_middleware.webhook import Outcome
 
 COPY_LINK = "Copy the webhook link anew from the bot's webhook settings in REVE's dashboard."
 NOT_AGAIN = (

@@ -143,7 +143,6 @@ def _profile(fields: Sequence[str], file: IO[bytes] | None) -> Any:
 
 
 def _read_json(file: IO[bytes]) -> Any:
-    name = "standard input" if file.name == "<stdin>" else file.name
     try:
         return json.loads(file.read().decode("utf-8-sig"))
     except json.JSONDecodeError as error:
@@ -154,7 +153,12 @@ def _read_json(file: IO[bytes]) -> Any:
         where = "it is nested too deeply"
     except ValueError:
         where = "a number in it is too long"
-    raise CommandError(f"{name} is no JSON: {where}")
+    raise CommandError(f"{_name(file)} is no JSON: {where}")
+
+
+def _name(file: IO[bytes]) -> str:
+    name = getattr(file, "name", None)
+    return name if isinstance(name, str) and name != "<stdin>" else "standard input"
 
 
 def _token(file: IO[bytes] | None, *, ask: bool) -> str | None:
@@ -162,7 +166,7 @@ def _token(file: IO[bytes] | None, *, ask: bool) -> str | None:
     if file is not None:
         token = file.read(4096).decode("utf-8", "replace").strip()
         if not token:
-            raise CommandError(f"{file.name} is empty: put the webhook's token into it")
+            raise CommandError(f"{_name(file)} is empty: put the webhook's token into it")
         return token
     if (found := os.environ.get("REVE_TOKEN")) or not ask:
         return found

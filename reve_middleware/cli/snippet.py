@@ -130,7 +130,7 @@ def _condition(fields: Sequence[str], logout_endpoint: str | None) -> Iterator[s
 
 ENVIRONMENT = """\
     export REVE_WEBHOOK_URL='https://…'   # the bot's webhook link, without an endpoint
-    export REVE_TOKEN='…'                 # the token of its webhook settings; refreshing it invalidates the old one
+    export REVE_TOKEN='…'                 # its token; refreshing it invalidates the old one at once
     export REVE_CHATBOT_ID='…'
     export REVE_SECRET_KEY='…'            # python -c 'import secrets; print(secrets.token_urlsafe(32))'"""
 DEFAULTS = {"function": "identify", "endpoint": None, "logout_endpoint": None, "payload": "nested"}
