@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from pathlib import Path
@@ -136,6 +137,17 @@ def test_drain_shows_how_far_it_is(
         else:
             assert run(path, "drain") == 0
             assert capsys.readouterr() == ("1 delivered, 0 failed, 0 dropped; 0 left\n", "")
+
+
+def test_what_is_logged_stands_above_the_bar(path: Path, environment: pytest.MonkeyPatch) -> None:
+    """On a terminal a warning has a line to itself, and the bar comes back below it."""
+    one_push(path)
+    with FaultServer(default=reply(400)) as server, a_terminal(environment) as ended:
+        environment.setenv("REVE_WEBHOOK_URL", server.url)
+        assert run(path, "drain") == 1
+        seen = ended()
+    assert re.search(r"0%\r\x1b\[Kbot b refused a push \(status_400\); it is dropped\n.*100%", seen)
+    assert logging.getLogger("reve_middleware").handlers == []
 
 
 def test_purge_deletes_everything(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:

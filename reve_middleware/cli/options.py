@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,5 +53,20 @@ def progress(length: int, label: str) -> Iterator[Callable[[], None]]:
     if not length or not sys.stderr.isatty():
         yield lambda: None
         return
-    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
-        yield lambda: bar.update(1)
+    log, above = logging.getLogger("reve_middleware"), _AboveTheBar()
+    log.addHandler(above)
+    try:
+        with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+            yield lambda: bar.update(1)
+    finally:
+        log.removeHandler(above)
+
+
+class _AboveTheBar(logging.Handler):
+    """What is logged takes the bar's line; the bar comes back below it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"\r\x1b[K{self.format(record)}\n")

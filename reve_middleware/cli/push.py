@@ -42,7 +42,7 @@ DEEPEST = 4
 @click.option("--endpoint", metavar="NAME", help="The endpoint under the webhook link.")
 @click.option("--payload", type=PAYLOADS, default="nested", help="How the body carries the profile.")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
-@click.option("--webhook-url", metavar="URL", envvar="REVE_WEBHOOK_URL", show_envvar=True, help="The webhook link.")
+@click.option("--webhook-url", metavar="URL", envvar="REVE_WEBHOOK_URL", show_envvar=True, help="The link.")
 @click.option("--chatbot-id", metavar="ID", envvar="REVE_CHATBOT_ID", show_envvar=True, help="The bot's id.")
 @click.option(
     "--token-file",
@@ -68,8 +68,8 @@ def push(
     """Tell the bot one thing in one chat, once, and see what came of it.
 
     The bot runs its flow, in front of whoever sits there. What is shown has no value in it, so it can be pasted into a
-    ticket. A field of the command line is text, and stands in the machine's list of processes: give a real person's
-    data as --json.
+    ticket. A field of the command line is text. All of that line stands in the machine's list of processes: give a real
+    person's data as --json, and the link in the environment.
 
     Exit status: 0 delivered, 1 not delivered, 2 it could not be tried.
     """
