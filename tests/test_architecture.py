@@ -116,7 +116,7 @@ FOREIGN = {"itsdangerous", "httpx", "starlette"}
 EXTRAS = {
     "metrics": {"opentelemetry", "prometheus_client"},
     **{room: {"asgiref", "django"} for room in ("django", "django_objects", "django_settings")},
-    # Not cli.__init__, cli.basics and cli.site: without Click the command says what to install, and the demo's site runs.
+    # Not __init__, basics and site: without Click the command says what to install, and the demo's site runs.
     **{f"cli.{room}": {"click"} for room in ("demo", "group", "options", "outbox", "push", "sandbox", "snippet")},
 }
 
@@ -153,7 +153,7 @@ def own(room: str) -> set[str]:
             parts = [*wing[: len(wing) + 1 - level], top, *parts]
         elif top != "reve_middleware":
             continue
-        names = [".".join(parts[:count]) for count in (2, 1)]
+        names = [".".join(parts[:2]), *parts[:1], ".".join([*parts[:1], "__init__"])]
         found.add(next((name for name in names if name in TREES or name == "sandbox"), "__init__"))
     return found
 
