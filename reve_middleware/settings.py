@@ -94,8 +94,7 @@ class Settings:
         self.routes = Routes(routes, _globs(given, "exclude"), _globs(given, "logout_routes"))
 
         self.function: str = given.get("function", "identify")
-        if not is_like(r"[A-Za-z_$][A-Za-z0-9_$]*", self.function) or self.function in TAKEN_FUNCTIONS:
-            wrong("function", self.function, "the name the bot calls, as in chatbot.identify(…): 'identify'")
+        check_function(self.function)
         self.account_id: str | None = given.get("account_id")
         if self.account_id is not None and not is_like(r"[A-Za-z0-9_-]+", self.account_id):
             wrong("account_id", self.account_id, "the REVE account's id as text, such as '1234567'")
@@ -140,6 +139,12 @@ class Settings:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("settings are not pickled: they hold secrets")
+
+
+def check_function(function: Any) -> None:
+    """Raise `SettingsError` unless it is the name of a function that the bridge can define."""
+    if not is_like(r"[A-Za-z_$][A-Za-z0-9_$]*", function) or function in TAKEN_FUNCTIONS:
+        wrong("function", function, "the name the bot calls, as in chatbot.identify(…): 'identify'")
 
 
 def _bots(given: dict[str, Any]) -> tuple[Bot, ...]:

@@ -88,6 +88,16 @@ async def adeliver(
     return _answer(await errand.run())
 
 
+def try_once(push: Mapping[str, Any], bot: Bot, *, seconds: float = 10.0) -> Outcome:
+    """One attempt to send what `deliver` takes, and all that is known of how it ended: for a person who pushes by hand.
+    What this process has sent before does not matter. Raises `ReveError` where it is no push."""
+    errand = _Errand(push, bot, None, seconds)
+    del push
+    errand.check()
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        return runner.run(errand.attempt(bot))
+
+
 def _answer(answer: str | NotDelivered) -> str:
     if isinstance(answer, NotDelivered):
         raise answer
@@ -121,18 +131,18 @@ class _Errand:
         self._seconds = seconds
 
     async def run(self) -> str | NotDelivered:
-        self._check()
+        self.check()
         bot = self._bot()
         if time.time() - self._push["offered"] > TOO_OLD:
             return "expired"
         if not _is_newest((bot.chatbot_id, self._push["session_id"]), self._push["offered"]):
             return "superseded"
-        outcome = await self._attempt(bot)
+        outcome = await self.attempt(bot)
         if outcome.kind in ("delivered", "refused"):
             return outcome.kind
         return NotDelivered(outcome.reason, _pause(outcome))
 
-    def _check(self) -> None:
+    def check(self) -> None:
         if not isinstance(self._push, Mapping):
             raise ReveError(f"this is a {type(self._push).__name__}, no push: {CURE}")
         for name, is_right in FIELDS.items():
@@ -151,7 +161,7 @@ class _Errand:
         wanted = printable(self._push["chatbot_id"])
         raise SettingsError(f"a push is for the bot {wanted}: pass it as bots=, or set REVE_CHATBOT_ID")
 
-    async def _attempt(self, bot: Bot) -> Outcome:
+    async def attempt(self, bot: Bot) -> Outcome:
         from .webhook import Outcome, attempt, quietly
 
         token = CurrentToken(bot.token)

@@ -17,12 +17,14 @@ import anyio.to_thread
 import pytest
 import uvicorn
 from browser import chromium, executable, missing
+from click.testing import CliRunner
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import reve_middleware
+from reve_middleware.cli.group import commands
 
 pytestmark = pytest.mark.browser
 
@@ -1278,3 +1280,25 @@ def test_nested_browsers_are_one(browser):
     with chromium() as again:
         assert again is browser
     assert browser.is_connected()
+
+
+# ---- The bot's half, as `reve-middleware snippet` prints it ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("received", "known"),
+    [
+        ({"botId": "b", "sessionId": "s", "data": {"name": "Ada", "age": 0}}, ["Ada", 0]),
+        ({"botId": "b", "sessionId": "s", "name": "Ada", "age": 36}, ["Ada", 36]),
+        ('{"data": {"name": "Ada"}}', ["Ada", ""]),
+        ({"name": None, "age": False}, ["", False]),
+        ({"data": {}}, ["", ""]),
+        ("", ["", ""]),
+        (None, ["", ""]),
+    ],
+)
+def test_the_script_that_reads_what_arrived(shared_tab, received, known):
+    """As JavaScript it finds the fields, whether the whole body arrives, nested or flat, or its data, or text."""
+    text = CliRunner().invoke(commands, ["snippet", "name", "age"]).stdout
+    (code,) = re.findall(r"^    var body = .*?(?=\n\n)", text, re.MULTILINE | re.DOTALL)
+    assert shared_tab.page.evaluate(f"(received) => {{\n{code}\nreturn [name_, age_];\n}}", received) == known

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import time
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from delivering import push
 from faults import FaultServer, refusing, reply
 from outboxes import always, bytes_on_disk, connection
+from terminals import a_terminal
 
 from reve_middleware.cli import main
 from reve_middleware.outbox import Outbox
@@ -115,6 +118,36 @@ def test_drain_drops_what_is_refused(
     said = capsys.readouterr()
     assert said.out == "0 delivered, 0 failed, 1 dropped; 0 left\n"
     assert "canary" not in said.out + said.err
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_drain_shows_how_far_it_is(
+    terminal: bool, path: Path, environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a terminal `drain` has a bar; elsewhere nothing stands beside its one line."""
+    one_push(path)
+    with FaultServer() as server:
+        environment.setenv("REVE_WEBHOOK_URL", server.url)
+        if terminal:
+            with a_terminal(environment) as ended:
+                assert run(path, "drain") == 0
+                seen = ended()
+            assert re.search(r"Sending .*100%", seen)
+            assert seen.endswith("1 delivered, 0 failed, 0 dropped; 0 left\n")
+        else:
+            assert run(path, "drain") == 0
+            assert capsys.readouterr() == ("1 delivered, 0 failed, 0 dropped; 0 left\n", "")
+
+
+def test_what_is_logged_stands_above_the_bar(path: Path, environment: pytest.MonkeyPatch) -> None:
+    """On a terminal a warning has a line to itself, and the bar comes back below it."""
+    one_push(path)
+    with FaultServer(default=reply(400)) as server, a_terminal(environment) as ended:
+        environment.setenv("REVE_WEBHOOK_URL", server.url)
+        assert run(path, "drain") == 1
+        seen = ended()
+    assert re.search(r"0%\r\x1b\[Kbot b refused a push \(status_400\); it is dropped\n.*100%", seen)
+    assert logging.getLogger("reve_middleware").handlers == []
 
 
 def test_purge_deletes_everything(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ import pytest
 from delivering import listening
 from drive import elsewhere
 from fakes import PATIENCE, Answer, Webhook
-from faults import FaultServer, drip, silence
+from faults import FaultServer, drip, reply, silence
 
 from reve_middleware import Bot, NotDelivered, ReveError, SettingsError, adeliver, deliver, worker
 
@@ -314,3 +314,20 @@ def test_the_workers_own_event_loop_stays() -> None:
         asyncio.set_event_loop(None)
 
     elsewhere(in_thread)
+
+
+# By hand -------------------------------------------------------------------------------------------
+
+
+def test_try_once_says_all_and_minds_no_other_push() -> None:
+    """Status and Retry-After come back as they are, after one attempt, whatever this process has sent before."""
+    newest = time.time()
+    with FaultServer(default=reply(429, {"Retry-After": "900"})) as server:
+        with pytest.raises(NotDelivered):
+            deliver(task(offered=newest), bot(server.url))
+        outcome = worker.try_once(task(offered=newest - 60), bot(server.url))
+        assert (outcome.kind, outcome.status, outcome.retry_after) == ("again", 429, 900.0)
+        assert len(server.received) == 2
+        with pytest.raises(ReveError, match="its 'body' is missing or wrong"):
+            worker.try_once(task(body=b"{}"), bot(server.url))
+        assert len(server.received) == 2
