@@ -43,6 +43,7 @@ NAVIGATION = {
     "Sec-Fetch-Dest": "document",
 }
 SCRIPT = {"Accept": "*/*", "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"}
+LOST = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
 class Unreachable(Exception):
@@ -53,14 +54,14 @@ class Browser:
     """As much of one as is needed. Not for two tasks at once."""
 
     def __init__(self, url: str, *, cookie: str = "", ca_file: str | None = None, seconds: float = 10.0) -> None:
-        """`cookie`: a `Cookie` header of the site's; ours in it are left out. `seconds`: for one request, in all.
+        """`cookie`: a `Cookie` header of the site's; ours in it are left out. `ca_file`: trusted instead of the usual
+        certificates. `seconds`: for one request, in all.
 
-        `OSError` (ssl.SSLError is one) where `ca_file` is not what it should be.
+        `OSError` (ssl.SSLError is one) where there are none in `ca_file`.
         """
-        context = httpx.create_ssl_context(trust_env=False)
-        if ca_file is not None:
-            context.load_verify_locations(ca_file)
-        limits = httpx.Limits(max_keepalive_connections=0)  # an answer before the request's end leaves none to be kept
+        own = ca_file is None
+        context = httpx.create_ssl_context(trust_env=False) if own else ssl.create_default_context(cafile=ca_file)
+        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
         self._transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
         self.origin = origin_of(url)
         self._seconds = seconds
@@ -102,7 +103,10 @@ class Browser:
             request = self._request(method, url, headers, body, self.cookies if cookies is None else cookies)
             with quietly():
                 async with asyncio.timeout(seconds):
-                    return await self._send(request)
+                    try:
+                        return await self._send(request)
+                    except LOST:  # perhaps a kept connection that the server has just closed: once more, on a new one
+                        return await self._send(request)
         except Exception as error:
             raise Unreachable(_why(error, seconds)) from None
 

@@ -71,7 +71,7 @@ def _endpoint(_: click.Context, __: click.Parameter, value: str | None) -> str |
 @click.option("--push", is_flag=True, help="With --webhook: try the token, by a push to a chat that cannot exist.")
 @click.option("--payload", type=click.Choice(["nested", "flat"]), default="nested", help="With --push: as in payload=.")
 @click.option(
-    "--ca-file", type=click.Path(exists=True, dir_okay=False), help="Trust these certificates for the site too."
+    "--ca-file", type=click.Path(exists=True, dir_okay=False), help="Trust these certificates for the site instead."
 )
 @click.option(
     "--timeout", type=click.FloatRange(0.1, 60), default=10.0, show_default=True, help="Seconds for one request."
