@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
+from reve_middleware.bot import LOOPBACK
+
 from .finding import Finding
 from .page import Page, age
-from .response import Response, origin_of
-
-LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+from .response import Response
 
 
 def is_loopback(url: str) -> bool:
     """This machine, which browsers trust without TLS (Secure Contexts §3.1)."""
-    host = (origin_of(url) or "").partition("://")[2]
-    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-    return name in LOOPBACK_HOSTS or name.endswith(".localhost") or name.startswith("127.")
+    return LOOPBACK.fullmatch(urlsplit(url).hostname or "") is not None
 
 
 def is_trustworthy(url: str) -> bool:

@@ -20,6 +20,7 @@ from .response import Response, origin_of, path_of, resolved
 MOST_REDIRECTS = 10
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 DEFAULT_PATH = "/_reve"
+NO_ADDRESS = "Its Location must be an address that begins with http://, https:// or a slash."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ async def _page(browser: Browser, wish: Wish) -> tuple[list[Finding], Page | Non
             if asked.status not in REDIRECTS or not asked.values(b"location"):
                 break
             target = resolved(url, asked.first(b"location").decode("latin-1"))
-            step = _redirect(url, target, asked.status)
+            step = redirect(url, target, asked.status)
             found.append(step)
             if target is None or step.level == "error":
                 return found, None
@@ -99,10 +100,11 @@ async def _page(browser: Browser, wish: Wish) -> tuple[list[Finding], Page | Non
     return found + page.compression(seen), seen
 
 
-def _redirect(url: str, target: str | None, status: int) -> Finding:
+def redirect(url: str, target: str | None, status: int) -> Finding:
+    """What one step of a redirect means. `target`: whole, None where it is no address."""
     origin = origin_of(target or "")
     if target is None or origin is None:
-        return Finding("error", "redirect_wrong", f"The page redirects ({status}) to what is no address.", "")
+        return Finding("error", "redirect_wrong", f"The page redirects ({status}) to what is no address.", NO_ADDRESS)
     if origin == origin_of(url):
         if path_of(target).rstrip("/") == path_of(url).rstrip("/"):
             return Finding("info", "redirect", f"The page redirects ({status}) to {shown(path_of(target))}.")

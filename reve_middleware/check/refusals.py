@@ -54,7 +54,7 @@ def probes(origin: str) -> list[Probe]:
     }
     cross = {**same, "Origin": STRANGER, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
     asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,x-reve-bridge"}
-    sibling = {**same, "Sec-Fetch-Site": "same-site"}
+    sibling = {**cross, "Sec-Fetch-Site": "same-site"}
     return [
         Probe("control", "a report without ids", "POST", {**same, **JSON, **BRIDGE}, NO_IDS, "ids"),
         Probe("host", "a report without Fetch Metadata", "POST", {"Origin": origin, **JSON, **BRIDGE}, NO_IDS, "ids"),

@@ -50,7 +50,12 @@ def findings(
     tag's; `found_at`: the path of one of `other_places` where it was."""
     if answer is None:
         return [
-            Finding("error", "script_unreachable", "The script does not load: no answer.", "Ask again; then the log.")
+            Finding(
+                "error",
+                "script_unreachable",
+                "The script does not load: no answer.",
+                "Try again; if it stays so, the site's and the proxy's log say more.",
+            )
         ]
     fault = _fault(answer, path, found_at)
     if fault is not None:
@@ -107,7 +112,12 @@ def _fault(answer: Response, path: str, found_at: str | None) -> Finding | None:
             "outside of it.",
         )
     if not answer.body:
-        return Finding("error", "script_empty", "The script is empty, or packed in a way that was not asked for.", "")
+        return Finding(
+            "error",
+            "script_empty",
+            "The script is empty, or packed in a way that was not asked for.",
+            "Let the proxy pass it as it is, and honour Accept-Encoding.",
+        )
     return None
 
 
