@@ -407,8 +407,8 @@ def codes() -> Iterator[str]:
                     yield code
 
 
-BY_HAND = {"unreachable", "redirects"}
-"""Of what is sent, not of what comes back: test_check_site.py has them."""
+BY_HAND = {"unreachable", "redirects", "cookie_withheld"}
+"""Of what is sent, not of what comes back: test_check_site.py and test_check_look.py have them."""
 
 
 def test_every_finding_has_its_row() -> None:

@@ -129,7 +129,7 @@ class Browser:
         sent = {**ALWAYS, **headers}
         if not is_trustworthy(url):
             sent = {name: value for name, value in sent.items() if not name.startswith("Sec-Fetch-")}
-        if cookies:
+        elif cookies:
             sent["Cookie"] = cookies
         whole = httpx.URL(url)
         raw = [(b"Host", whole.netloc), *((name.encode(), value.encode("latin-1")) for name, value in sent.items())]

@@ -22,6 +22,13 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 DEFAULT_PATH = "/_reve"
 NO_ADDRESS = "Its Location must be an address that begins with http://, https:// or a slash."
 
+COOKIE_WITHHELD = Finding(
+    "warning",
+    "cookie_withheld",
+    "The cookie was not sent: over plain http whoever is on the way could read it.",
+    "Give the https address of the page.",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
@@ -49,6 +56,8 @@ async def look(wish: Wish) -> Report:
     """Everything that was found, in the order of the flow. `OSError` for a wrong `ca_file`."""
     async with Browser(wish.url, cookie=wish.cookie, ca_file=wish.ca_file, seconds=wish.seconds) as browser:
         found, seen = await _page(browser, wish)
+        if wish.cookie and not caching.is_trustworthy(wish.url if seen is None else seen.url):
+            found.append(COOKIE_WITHHELD)
         if seen is not None:
             found += await _flow(browser, wish, seen)
     if wish.bot is not None:
@@ -203,9 +212,12 @@ async def _real_capture(
         return found
     site = cookies.without(browser.cookies, names)
     header = "; ".join([*([site] if site else []), *(f"{one.name}={one.value}" for one in kept)])
-    with contextlib.suppress(Unreachable):  # it was there a moment ago, and nothing hangs on it
-        found += cookies.page_with_chat(await browser.navigate(seen.url, cookies=header), names)
-    return found + cookies.undone(await _forget(browser, url, control, header))
+    try:
+        with contextlib.suppress(Unreachable):  # it was there a moment ago, and nothing hangs on it
+            found += cookies.page_with_chat(await browser.navigate(seen.url, cookies=header), names)
+    finally:  # whoever presses Ctrl-C leaves no chat behind either
+        found += cookies.undone(await _forget(browser, url, control, header))
+    return found
 
 
 async def _forget(browser: Browser, url: str, control: refusals.Probe, cookie: str) -> Response | None:

@@ -116,7 +116,8 @@ def compression(page: Page) -> list[Finding]:
                 "warning",
                 "vary",
                 f"The page is compressed ({packed}), but does not say Vary: Accept-Encoding.",
-                "Let the layer that compresses say so, or a cache gives it to those who cannot read it.",
+                "Let the layer that compresses say so (nginx: gzip_vary on), or a cache gives it to those who "
+                "cannot read it.",
             )
         )
     return found
