@@ -134,11 +134,13 @@ def said(word: str, *set_cookies: str, status: int = 200) -> Response:
 
 FLAGS = "; Path=/; HttpOnly; SameSite=Lax; Secure"
 DROPS = tuple(f"__Host-reve{end}=; Max-Age=0{FLAGS}" for end in ("", "-mark"))
+DEV_DROPS = tuple(f"reve{end}=; Max-Age=0; Path=/; HttpOnly; SameSite=lax" for end in ("", "-mark"))
 KEEPS = f"__Host-reve=abc; Max-Age=43200{FLAGS}"
 NAMES = {"__Host-reve", "__Host-reve-mark"}
 
 
-def forgotten(*set_cookies: str, https: bool = True) -> list[Finding]:
+def forgotten(*set_cookies: str, https: bool = True, change: tuple[str, str] = ("", "")) -> list[Finding]:
+    set_cookies = tuple(one.replace(*change) for one in set_cookies)
     return cookies.forgetting(said("forgotten", *set_cookies), is_https=https)
 
 
@@ -316,18 +318,19 @@ ROWS = [
     Row("refuses_form", "warning", probed(always(answer(302)), "form"), RIGHT, "302"),
     Row("refuses_form", "warning", probed(always(None), "form"), RIGHT, "no answer"),
     # The cookies
-    Row("cookies", "ok", forgotten(*DROPS), forgotten(DROPS[0].replace("Lax", "None")), "SameSite=Lax"),
-    Row("cookies", "ok", forgotten("reve=; Max-Age=0; Path=/; HttpOnly; SameSite=lax", https=False), []),
-    *(Row("cookie_flags", "error", forgotten(DROPS[0].replace(*change)), RIGHT, fault)
+    Row("cookies", "ok", forgotten(*DROPS), forgotten(*DROPS, change=("Lax", "None")), "SameSite=Lax"),
+    Row("cookies", "ok", forgotten(*DEV_DROPS, https=False), []),
+    *(Row("cookie_flags", "error", forgotten(*DROPS, change=change), RIGHT, fault)
       for change, fault in (
           (("; HttpOnly", ""), "no HttpOnly"), (("; SameSite=Lax", ""), "no SameSite=Lax"),
           (("Path=/", "Path=/a"), "no Path=/"),
           (("; Secure", "; Secure; Domain=shop.example"), "a Domain"), (("; Secure", ""), "no Secure"),
           (("__Host-", "__Secure-"), "no __Host- prefix"),
       )),
-    Row("dev_in_public", "error", forgotten("reve=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax"),
-        forgotten("reve=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax", https=False), "dev=True"),
-    Row("cookies_lost", "error", forgotten(), forgotten(*DROPS)),
+    Row("dev_in_public", "error", forgotten(*DEV_DROPS),
+        forgotten(*DEV_DROPS, https=False), "dev=True"),
+    Row("cookies_lost", "error", forgotten(), forgotten(*DROPS, "theme=; Max-Age=0")),
+    Row("cookies_lost", "error", forgotten("theme=; Max-Age=0; Path=/"), RIGHT),
     Row("forget", "error", cookies.forgetting(None, is_https=True), forgotten(*DROPS)),
     Row("forget", "error", cookies.forgetting(answer(405), is_https=True),
         cookies.forgetting(refusal("plain_http"), is_https=False), "405"),

@@ -19,8 +19,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from test_webhook_tls import certificate
 
+from reve_middleware import ReveWSGIMiddleware
 from reve_middleware.sandbox import Sandbox
-from reve_middleware.sandbox.serving import serve_asgi
+from reve_middleware.sandbox.serving import serve_asgi, serve_wsgi
 
 App = Callable[..., Any]
 RIGHT = {"page", "tag", "script", "script_kept", "refuses", "host", "no_cors", "cookies"}
@@ -60,6 +61,18 @@ def test_a_site_in_development(town: Street) -> None:
     assert town.look(wrapped(dev=True), plain=True).codes == dict.fromkeys(RIGHT | {"dev"}, "ok")
     report = town.look(wrapped(), plain=True)
     assert (report.exit_status, report.wrong) == (1, {"plain_http": "error"})
+
+
+def test_a_site_under_wsgi() -> None:
+    """Under WSGI, where some servers let a script imitate Fetch Metadata, a right site is as right."""
+
+    def site(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/html"), ("X-Content-Type-Options", "nosniff")])
+        return [PAGE]
+
+    app = ReveWSGIMiddleware(site, **SETTINGS, profile=lambda _: None, client=Webhook(), dev=True)
+    with serve_wsgi(app) as url:
+        assert run(f"{url}/").codes == dict.fromkeys(RIGHT | {"dev"}, "ok")
 
 
 def test_dev_behind_https(town: Street) -> None:

@@ -40,6 +40,13 @@ def deletes(cookie: SetCookie) -> bool:
     return age == "0" or age.startswith("-")
 
 
+def dropped(forgotten: Response) -> list[SetCookie]:
+    """Our two cookies in the answer to a DELETE, whatever their base name; others may be dropped by others."""
+    found = {one.name: one for one in set_cookies(forgotten) if deletes(one)}
+    pairs = [(base, f"{base}-mark") for base in found if f"{base}-mark" in found]
+    return [found[name] for pair in pairs for name in pair]
+
+
 def without(cookie_header: str, ours: Set[str] = OURS) -> str:
     """A `Cookie` header without our own two: a look must not speak for a chat that is under way."""
     pairs = [pair.strip() for pair in cookie_header.split(";")]
@@ -72,7 +79,7 @@ def forgetting(answer: Response | None, *, is_https: bool) -> list[Finding]:
                 "Let the proxy or firewall pass DELETE.",
             )
         ]
-    ours = [one for one in set_cookies(answer) if deletes(one)]
+    ours = dropped(answer)
     if not ours:
         return [Finding("error", "cookies_lost", "The Set-Cookie headers of the capture path are lost.", OUTSIDE)]
     return flags(ours, is_https=is_https)

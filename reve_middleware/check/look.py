@@ -196,7 +196,7 @@ async def _capture(browser: Browser, wish: Wish, seen: Page, path: str) -> list[
     forgotten = await _forget(browser, url, control, cookie="")
     found += cookies.forgetting(forgotten, is_https=is_https)
     if wish.session_id is not None and forgotten is not None:
-        names = {one.name for one in cookies.set_cookies(forgotten) if cookies.deletes(one)}
+        names = {one.name for one in cookies.dropped(forgotten)}
         found += await _real_capture(browser, wish, seen, url, control, names)
     return found
 
