@@ -15,7 +15,7 @@ import reve_middleware
 from reve_middleware.notes import TEXTS
 
 HOUSE = Path(reve_middleware.__file__).parent
-WINGS = ("cli",)
+WINGS = ("check", "cli")
 """Packages within the package whose files are rooms too, such as `cli.push`."""
 FILES = {
     ".".join(path.relative_to(HOUSE).with_suffix("").parts): path
@@ -107,27 +107,57 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli.sandbox": {"bot", "cli.basics", "cli.options", "sandbox"},
     "cli.snippet": {"bot", "cli.basics", "cli.options", "push"},
     "cli.group": {
-        "__init__", "cli.basics", "cli.demo", "cli.options", "cli.outbox", "cli.push", "cli.sandbox", "cli.snippet",
+        "__init__", "check.command", "cli.basics", "cli.demo", "cli.options", "cli.outbox", "cli.push", "cli.sandbox",
+        "cli.snippet",
     },
     "cli.__init__": {"cli.basics", "cli.group", "cli.site"},
+    # `check` looks from outside; of the core it takes what decides, to say the same.
+    "check.__init__": set(),
+    "check.finding": set(),
+    "check.markup": set(),
+    "check.response": {"messages"},
+    "check.tag": {"check.finding", "check.markup", "check.response"},
+    "check.page": {"check.finding", "check.response", "check.tag", "csp", "inject", "messages"},
+    "check.policy": {"check.finding", "check.markup", "check.page", "check.response", "check.tag", "csp"},
+    "check.script": {"bridge", "check.finding", "check.page", "check.response"},
+    "check.caching": {"bot", "check.finding", "check.page", "check.response"},
+    "check.refusals": {"capture", "check.finding", "check.response"},
+    "check.cookies": {"check.finding", "check.refusals", "check.response"},
+    "check.link": {"check.finding", "webhook"},
+    "check.browser": {"__init__", "check.caching", "check.cookies", "check.finding", "check.response", "webhook"},
+    "check.look": {
+        "bot", "bridge", "check.browser", "check.caching", "check.cookies", "check.finding", "check.link", "check.page",
+        "check.policy", "check.refusals", "check.response", "check.script", "check.tag", "push", "webhook",
+    },
+    "check.report": {"check.finding"},
+    "check.command": {"bot", "check.look", "check.report", "check.response", "errors"},
 }  # fmt: skip
 
 PURE = (
     "bridge", "capture", "cookie", "csp", "errors", "exchange", "gate", "handover", "inject", "mark", "messages",
-    "push", "recollection", "routes", "settings", "visitor",
+    "push", "recollection", "routes", "settings", "visitor", "check.caching", "check.cookies", "check.finding",
+    "check.link", "check.markup", "check.page", "check.policy", "check.refusals", "check.response", "check.script",
+    "check.tag",
 )  # fmt: skip
 NOT_PURE = {"asyncio", "threading", "logging", "socket", "time", "random", "secrets", "queue", "select", "sqlite3"}
 
 DOORS = {
     "itsdangerous": {"cookie"},
-    "httpx": {"webhook"},
+    "httpx": {"webhook", "check.browser"},
     "sqlite3": {"database"},
-    "starlette": {"asgi_response", "environ", "visitor", "cli.site"},  # the demo's site is an application like any other
+    "starlette": {
+        "asgi_response",
+        "environ",
+        "visitor",
+        "cli.site",
+    },  # the demo's site is an application like any other
 }
 FOREIGN = {"itsdangerous", "httpx", "starlette"}
 EXTRAS = {
     "metrics": {"opentelemetry", "prometheus_client"},
     "testing": {"pytest"},
+    "check.command": {"click"},
+    "check.report": {"click"},
     **{room: {"asgiref", "django"} for room in ("django", "django_objects", "django_settings")},
     # Not __init__, basics and site: without Click the command says what to install, and the demo's site runs.
     **{f"cli.{room}": {"click"} for room in ("demo", "group", "options", "outbox", "push", "sandbox", "snippet")},
@@ -199,8 +229,8 @@ def test_the_table_has_every_room_and_no_circle() -> None:
 
 @pytest.mark.parametrize("room", TREES)
 def test_one_door_to_each_outside_thing(room: str) -> None:
-    """Each outside thing has its one door: itsdangerous in cookie.py, httpx in webhook.py, sqlite3 in database.py,
-    Starlette in the shells; there is no other dependency."""
+    """Each outside thing has its one door: itsdangerous in cookie.py, httpx in webhook.py (and in check, which is
+    outside of the core), sqlite3 in database.py, Starlette in the shells; there is no other dependency."""
     used = foreign(TREES[room])
     for thing, doors in DOORS.items():
         assert thing not in used or room in doors

@@ -11,6 +11,7 @@ from typing import IO, Any
 import click
 
 from reve_middleware import ReveError, __version__
+from reve_middleware.check.command import check
 
 from .basics import NAME, CommandError, stopped_by
 from .demo import demo
@@ -20,7 +21,7 @@ from .push import push
 from .sandbox import sandbox
 from .snippet import snippet
 
-COMMANDS: tuple[click.Command, ...] = (demo, outbox, push, sandbox, snippet)
+COMMANDS: tuple[click.Command, ...] = (check, demo, outbox, push, sandbox, snippet)
 """Every command there is: a new one is registered here."""
 
 
@@ -56,6 +57,7 @@ class Commands(click.Group):
         "reve-middleware demo                  see it work; no account is needed",
         "reve-middleware sandbox               a stand-in for REVE, for your own site",
         "reve-middleware snippet name email    what to put into the bot and the site",
+        "reve-middleware check URL             is everything right on a live page?",
         "reve-middleware COMMAND --help        what a command takes, with examples",
     ),
 )
