@@ -35,7 +35,7 @@ logged in, such as session=...; --webhook takes REVE_WEBHOOK_URL, REVE_TOKEN and
 EXAMPLES = """\b
 Examples:
   reve-middleware check https://www.example.com/
-  reve-middleware check https://www.example.com/account --cookie-file cookie.txt
+  reve-middleware check https://www.example.com/account --cookie-file -
   reve-middleware check https://www.example.com/ --webhook --json
 """
 
@@ -66,7 +66,7 @@ def _endpoint(_: click.Context, __: click.Parameter, value: str | None) -> str |
     return value
 
 
-@click.command("check", help=HELP, epilog=EXAMPLES)
+@click.command("check", help=HELP, short_help="Look at a live page: is everything right?", epilog=EXAMPLES)
 @click.argument("url", callback=_url)
 @click.option("--path", callback=_path, help="Where the site serves the script, as in path= (default: the tag tells).")
 @click.option(

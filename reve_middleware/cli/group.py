@@ -57,7 +57,7 @@ class Commands(click.Group):
         "reve-middleware demo                  see it work; no account is needed",
         "reve-middleware sandbox               a stand-in for REVE, for your own site",
         "reve-middleware snippet name email    what to put into the bot and the site",
-        "reve-middleware check URL             is everything right on a live page?",
+        "reve-middleware check https://www.example.com/    is everything right on a live page?",
         "reve-middleware COMMAND --help        what a command takes, with examples",
     ),
 )
