@@ -54,8 +54,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "outbox": {"database", "ledger", "mailbox", "messages", "push", "recollection", "writer"},
     "bearer": {"bot", "threads"},
     "metrics": {"errors"},
-    "webhook": {"bot", "push", "settings"},
-    "delivery": {"bearer", "gate", "mailbox", "push", "settings", "threads", "webhook"},
+    "connection": set(),
+    "webhook": {"bot", "concurrency", "connection", "push", "settings"},
+    "delivery": {"bearer", "concurrency", "gate", "mailbox", "push", "settings", "threads", "webhook"},
     "sender": {
         "concurrency", "delivery", "gate", "mailbox", "messages", "outbox", "push", "settings", "threads", "webhook",
     },
@@ -91,10 +92,11 @@ NOT_PURE = {"asyncio", "threading", "logging", "socket", "time", "random", "secr
 DOORS = {
     "itsdangerous": {"cookie"},
     "httpx": {"webhook"},
+    "httpcore": {"connection", "webhook"},  # what httpx sends with
     "sqlite3": {"database"},
     "starlette": {"asgi", "environ", "visitor", "cli"},  # the demo in cli is an application like any other
 }
-FOREIGN = {"itsdangerous", "httpx", "starlette"}
+FOREIGN = {"itsdangerous", "httpcore", "httpx", "starlette"}
 EXTRAS = {
     "metrics": {"opentelemetry", "prometheus_client"},
     **{room: {"asgiref", "django"} for room in ("django", "django_objects", "django_settings")},
