@@ -8,11 +8,7 @@ for the connecting here.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 import ssl
-from ipaddress import ip_address
-from itertools import chain, zip_longest
 from typing import Any
 
 import httpcore
@@ -21,7 +17,7 @@ CONNECT_SECONDS = 3.0
 KEEP_SECONDS = 5.0
 """How long a connection that is not used is kept; httpx's own measure."""
 HAPPY_EYEBALLS_SECONDS = 0.25
-"""How long the connecting to one address of a host has a start over the next (RFC 8305 §8)."""
+"""How long one address of a host has a start over the next (RFC 8305 §8)."""
 MOST_AHEAD = 64 * 1024
 """Bytes that are taken from the kernel before somebody asks for them."""
 TIMEOUTS = {"timeout": {"connect": CONNECT_SECONDS}}
@@ -32,88 +28,33 @@ class Connection:
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
-        self._connection: httpcore.AsyncHTTP11Connection | None = None
+        self._connection: Any = None
 
     async def send(self, request: httpcore.Request) -> httpcore.Response:
         """The head of the answer; the caller closes it. Raises httpcore's exceptions, and OSError."""
         connection, origin = self._connection, request.url.origin
-        if connection is None or not _is_usable(connection, origin):
+        usable = connection is not None and connection.can_handle_request(origin) and connection.is_available()
+        if not usable or connection.has_expired():
             await self.close()
             connection = self._connection = await self._connect(origin)
-        return await connection.handle_async_request(request)
+        answer: httpcore.Response = await connection.handle_async_request(request)
+        return answer
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.aclose()
 
-    async def _connect(self, origin: httpcore.Origin) -> httpcore.AsyncHTTP11Connection:
-        host = origin.host.decode("ascii")
-        tls: dict[str, Any] = {"ssl": self._context, "server_hostname": host} if origin.scheme == b"https" else {}
+    async def _connect(self, origin: httpcore.Origin) -> Any:
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, asyncio.BaseEventLoop):  # the loop of a worker of the site's, which may be uvloop's
+            return httpcore.AsyncHTTPConnection(origin, self._context, KEEP_SECONDS)
+        tls = self._context if origin.scheme == b"https" else None
         async with asyncio.timeout(CONNECT_SECONDS):
-            sock = await _connected(host, origin.port)
-            _, wire = await asyncio.get_running_loop().create_connection(_Wire, sock=sock, **tls)
+            _, wire = await loop.create_connection(
+                _Wire, origin.host.decode("ascii"), origin.port, ssl=tls, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS
+            )
         return httpcore.AsyncHTTP11Connection(origin, _Stream(wire), KEEP_SECONDS)
-
-
-def _is_usable(connection: httpcore.AsyncHTTP11Connection, origin: httpcore.Origin) -> bool:
-    return connection.can_handle_request(origin) and connection.is_available() and not connection.has_expired()
-
-
-async def _connected(host: str, port: int) -> socket.socket:
-    """A socket that is connected to the first address that takes it. (`create_connection` does this too, but where it
-    is cancelled at the wrong moment, nobody closes the socket.)"""
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(ValueError):
-        literal = ip_address(host)
-        return await _connected_to(socket.AF_INET if literal.version == 4 else socket.AF_INET6, (host, port))
-    addresses = [found[::4] for found in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    if len(addresses) == 1:
-        return await _connected_to(*addresses[0])
-    first = addresses[0][0]
-    by_family = [[one for one in addresses if (one[0] == first) is same] for same in (True, False)]
-    tasks: list[asyncio.Task[socket.socket]] = []
-    winner: asyncio.Task[socket.socket] | None = None
-    try:
-        for address in filter(None, chain(*zip_longest(*by_family))):  # the families take turns
-            tasks.append(loop.create_task(_connected_to(*address)))
-            winner = await _winner(tasks, HAPPY_EYEBALLS_SECONDS)
-            if winner is not None:
-                return winner.result()
-        while winner is None and not all(task.done() for task in tasks):
-            winner = await _winner(tasks, None)
-        return (winner or tasks[0]).result()
-    finally:
-        for task in tasks:
-            if task is not winner:
-                task.add_done_callback(_close_what_came)
-                task.cancel()
-
-
-async def _connected_to(family: int, address: Any) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, address)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-async def _winner(
-    tasks: list[asyncio.Task[socket.socket]], seconds: float | None
-) -> asyncio.Task[socket.socket] | None:
-    """The first of them that is connected, if one is after so many seconds or the next failure."""
-    pending = [task for task in tasks if not task.done()]
-    if pending:
-        await asyncio.wait(pending, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    return next((task for task in tasks if task.done() and not task.cancelled() and task.exception() is None), None)
-
-
-def _close_what_came(task: asyncio.Task[socket.socket]) -> None:
-    if not task.cancelled() and task.exception() is None:
-        task.result().close()
 
 
 class _Wire(asyncio.Protocol):

@@ -106,9 +106,10 @@ class Run:
         self._gates = owner.gates
         self._loop = _Loop(asks_for_tokens=any(callable(bot.token) for bot in settings.bots))
         self._wanted = asyncio.Event()
-        self._is_woken = False  # since it last began to look what there is to do
+        self._is_woken = False
+        """Has it been woken since it last began to look what there is to do?"""
         self._deaf_until = 0.0
-        """No bot may be tried until then, or until an attempt ends: what is new changes nothing."""
+        """No bot may be tried, so what is new changes nothing until then, or until an attempt ends."""
         self._closing_until: float | None = None
         self._left_behind = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -215,10 +216,10 @@ class Run:
         until = idle_until = now + IDLE_SECONDS
         if self._closing_until is not None:
             until = min(until, self._closing_until)
-        else:
-            if len(self._tasks) < self._settings.concurrency or len(self._gates) > 1:
-                until = min(until, self._next_time(now, until))
-            self._deaf_until = 0.0 if any(self._may_try(now, bot) for bot in self._gates) else until
+        elif len(self._tasks) < self._settings.concurrency or len(self._gates) > 1:
+            until = min(until, self._next_time(now, until))
+        if self._closing_until is None and not any(self._may_try(now, bot) for bot in self._gates):
+            self._deaf_until = until
         try:
             async with asyncio.timeout(max(0.0, until - now)):
                 await self._wanted.wait()
@@ -272,7 +273,8 @@ class Run:
 
         letter.attempts += 1
         push = letter.push
-        bot, token = self._settings.bot(push.chatbot_id), self._tokens[push.chatbot_id]
+        bot = self._settings.bot(push.chatbot_id)
+        token = self._tokens[push.chatbot_id]
         client = clients.take()
         until = self._loop.time() + self._settings.timeout  # for both tries and the token: a lease is not much longer
         refused = None
