@@ -18,7 +18,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .bearer import CurrentToken
-from .concurrency import within
 from .gate import HELD_FOR_CONFIGURATION, HELD_FOR_TOKEN, Gate, wait_for
 from .mailbox import Letter, Mailbox
 from .push import Push
@@ -281,7 +280,8 @@ class Run:
         try:
             # While the token is refused, a probe has asked for a fresh one already, and is one request.
             for second_try in (True,) if self._gates[push.chatbot_id].reason == "token" else (False, True):
-                value = await within(asyncio.timeout_at(until), token.value(self._loop.askers))
+                async with asyncio.timeout_at(until):
+                    value = await token.value(self._loop.askers)
                 if value is None:
                     return Outcome("token", "no_token")
                 if value == refused:

@@ -18,17 +18,14 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import httpcore
 import httpx
-
-from .concurrency import within
-from .connection import TIMEOUTS, Connection
 
 if TYPE_CHECKING:
     from .bot import Bot
 
 READ_AFTER_STATUS_SECONDS = 1.0
 READ_AFTER_STATUS_BYTES = 4096
+CONNECT_SECONDS = 3.0
 NOWHERE = "nowhere.invalid"
 """A host that does not exist (RFC 6761 §6.4); the sender's event loop asks nobody for it."""
 HEADERS = {
@@ -38,6 +35,8 @@ HEADERS = {
     "User-Agent": "reve-middleware",
 }
 RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+TIMEOUTS = {"connect": CONNECT_SECONDS}
+"""The deadline of the whole attempt bounds the rest."""
 HTTP_LOGGERS = tuple(
     name
     for two in ("", "2")  # httpx2 is httpx under another name: client= may bring it
@@ -131,52 +130,34 @@ class Secrets(httpx.Auth):
         return request
 
 
-class Answer(NamedTuple):
-    """The head of an answer, and what follows it."""
-
-    status: int
-    retry_after: str | None
-    chunks: Any
-    """An asynchronous generator of bytes."""
-
-
 class OwnClient:
-    """What sends where `client=` brings nothing. All that httpx's client, transport and pool put around a connection
-    (cookies, redirects, proxies, logs, and what error trackers and tracers hang on to) is not wanted here."""
+    """What sends where `client=` brings nothing: httpx's transport alone. All that a client puts around it (cookies,
+    redirects, proxies, logs, and what error trackers and tracers hang on to) is not wanted here."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
-        self._connection = Connection(context)
+        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
+        self._transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
 
     @contextlib.asynccontextmanager
-    async def post(self, link: str, body: bytes, token: str) -> AsyncIterator[Answer]:
-        url, host = _target(link)
+    async def post(self, link: str, body: bytes, token: str) -> AsyncIterator[httpx.Response]:
+        origin, path = _parts(link)
         headers = [
-            (b"Host", host),
+            (b"Host", origin.netloc),
             *RAW_HEADERS,
             (b"Authorization", b"Bearer " + token.encode("ascii")),
             (b"Content-Length", b"%d" % len(body)),
         ]
-        request = httpcore.Request(b"POST", url, headers=headers, content=body, extensions=TIMEOUTS)
-        response = await self._connection.send(request)
+        stream = httpx.ByteStream(body)
+        extensions = {"timeout": TIMEOUTS, "target": path}  # tracers take down each request's URL: it has no path
+        request = httpx.Request("POST", origin, headers=headers, stream=stream, extensions=extensions)
+        response = await self._transport.handle_async_request(request)
         try:
-            yield Answer(response.status, _retry_after(response.headers), aiter(response.stream))  # type: ignore[arg-type]
+            yield response
         finally:
             await response.aclose()
 
     async def aclose(self) -> None:
-        await self._connection.close()
-
-
-def _retry_after(headers: list[tuple[bytes, bytes]]) -> str | None:
-    found = [value for name, value in headers if name.lower() == b"retry-after"]
-    return b", ".join(found).decode("latin-1") if found else None
-
-
-@lru_cache(16)
-def _target(link: str) -> tuple[httpcore.URL, bytes]:
-    """A link as httpcore takes it, and its Host."""
-    url = httpx.URL(link)
-    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path), url.netloc
+        await self._transport.aclose()
 
 
 @lru_cache(16)
@@ -198,7 +179,6 @@ class Clients:
     def _default(self) -> OwnClient:
         if self._context is None:
             self._context = httpx.create_ssl_context(trust_env=False)
-            self._context.set_alpn_protocols(["http/1.1"])
         return OwnClient(self._context)
 
     def take(self) -> Any:
@@ -229,36 +209,30 @@ async def attempt(client: Any, bot: Bot, endpoint: str | None, body: bytes, toke
     try:
         link = bot.url(endpoint)
         answer = client.post(link, body, token) if isinstance(client, OwnClient) else _stream(client, link, body, token)
-        async with asyncio.timeout(seconds), answer as (status, retry_after, chunks):
-            outcome = judge(status, retry_after, datetime.now(UTC))
-            await _read_a_little(chunks)
+        async with asyncio.timeout(seconds), answer as response:
+            outcome = judge(response.status_code, response.headers.get("Retry-After"), datetime.now(UTC))
+            await _read_a_little(response.aiter_raw())
     except Exception as error:
         return outcome or judge_exception(error)
     return outcome
 
 
-@contextlib.asynccontextmanager
-async def _stream(client: Any, link: str, body: bytes, token: str) -> AsyncIterator[Answer]:
+def _stream(client: Any, link: str, body: bytes, token: str) -> Any:
     secrets = Secrets(token, link)
-    async with client.stream(
-        "POST", secrets.origin, content=body, headers=HEADERS, auth=secrets, follow_redirects=False
-    ) as response:
-        yield Answer(response.status_code, response.headers.get("Retry-After"), response.aiter_raw())
+    return client.stream("POST", secrets.origin, content=body, headers=HEADERS, auth=secrets, follow_redirects=False)
 
 
 async def _read_a_little(chunks: Any) -> None:
     """What follows the status line, so that the connection can be used again; if it is short."""
-    with contextlib.suppress(TimeoutError):
-        await within(asyncio.timeout(READ_AFTER_STATUS_SECONDS), _up_to_a_limit(chunks))
-
-
-async def _up_to_a_limit(chunks: Any) -> None:
     size = 0
     try:
-        async for chunk in chunks:
-            size += len(chunk)
-            if size > READ_AFTER_STATUS_BYTES:
-                return
+        async with asyncio.timeout(READ_AFTER_STATUS_SECONDS):
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > READ_AFTER_STATUS_BYTES:
+                    return
+    except TimeoutError:
+        return
     finally:
         await chunks.aclose()
 

@@ -54,9 +54,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "outbox": {"database", "ledger", "mailbox", "messages", "push", "recollection", "writer"},
     "bearer": {"bot", "threads"},
     "metrics": {"errors"},
-    "connection": set(),
-    "webhook": {"bot", "concurrency", "connection", "push", "settings"},
-    "delivery": {"bearer", "concurrency", "gate", "mailbox", "push", "settings", "threads", "webhook"},
+    "webhook": {"bot", "push", "settings"},
+    "delivery": {"bearer", "gate", "mailbox", "push", "settings", "threads", "webhook"},
     "sender": {
         "concurrency", "delivery", "gate", "mailbox", "messages", "outbox", "push", "settings", "threads", "webhook",
     },
@@ -92,11 +91,10 @@ NOT_PURE = {"asyncio", "threading", "logging", "socket", "time", "random", "secr
 DOORS = {
     "itsdangerous": {"cookie"},
     "httpx": {"webhook"},
-    "httpcore": {"connection", "webhook"},  # what httpx sends with
     "sqlite3": {"database"},
     "starlette": {"asgi", "environ", "visitor", "cli"},  # the demo in cli is an application like any other
 }
-FOREIGN = {"itsdangerous", "httpcore", "httpx", "starlette"}
+FOREIGN = {"itsdangerous", "httpx", "starlette"}
 EXTRAS = {
     "metrics": {"opentelemetry", "prometheus_client"},
     **{room: {"asgiref", "django"} for room in ("django", "django_objects", "django_settings")},

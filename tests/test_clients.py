@@ -224,24 +224,20 @@ def test_what_a_tracker_adds_is_not_sent(tracker: list[str]) -> None:
     assert (own.header("baggage"), own.header("X-Gateway")) == ("release=1234567", "1")
 
 
-def test_what_hangs_on_to_httpx_sees_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trackers and tracers put themselves into httpx's clients and transports; the client that is made where none is
-    given passes none of them by."""
+def test_the_path_stands_in_no_url_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the client that is made where none is given, not even its transport is given a URL with the path."""
     seen: list[str] = []
-    for kind, name in ((httpx.AsyncClient, "send"), (httpx.AsyncHTTPTransport, "handle_async_request")):
-        really = getattr(kind, name)
+    really = httpx.AsyncHTTPTransport.handle_async_request
 
-        async def handle(self: Any, request: Any, *, really: Any = really, **keywords: Any) -> Any:
-            seen.append(str(request.url))
-            return await really(self, request, **keywords)
+    async def handle(self: Any, request: httpx.Request) -> httpx.Response:
+        seen.append(str(request.url))
+        return await really(self, request)
 
-        monkeypatch.setattr(kind, name, handle)
-    with FaultServer(reply(204), reply(204)) as server:
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", handle)
+    with FaultServer() as server:
         assert result_of(server.url, None) == ("delivered", "status_204")
-        assert seen == []
+        assert seen == ["http://nowhere.invalid/", f"http://127.0.0.1:{server.port}/"], "the first is for its imports"
         assert server.received[0].line == "POST /hook/path HTTP/1.1"
-        result_of(server.url, lambda: httpx.AsyncClient(trust_env=False))
-        assert seen[0] == f"http://127.0.0.1:{server.port}/", "and with a client of the site's own, no path"
 
 
 # What is logged --------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from faults import (
 )
 from test_attempt import attempts
 
-from reve_middleware import connection
+from reve_middleware import webhook
 from reve_middleware.webhook import Outcome
 
 TLS = Outcome("hold", "tls")
@@ -111,7 +111,7 @@ def test_a_connection_that_ends_in_the_handshake_is_a_network_fault(answer: Answ
 
 def test_a_handshake_that_takes_too_long_is_a_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server too busy for the handshake is tried again soon, not held for five minutes."""
-    monkeypatch.setattr(connection, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(webhook, "CONNECT_SECONDS", 0.2)
     with FaultServer(default=silence) as server:
         assert attempts(server.url.replace("http:", "https:")) == [Outcome("again", "timeout")]
 
