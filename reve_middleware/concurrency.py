@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import sys
 import types
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Generator, Iterable
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -87,6 +87,21 @@ class Signal:
 
     async def wait(self) -> None:
         await self._event.wait()
+
+
+def give_all(signals: Iterable[Signal]) -> None:
+    """`give` them, and wake each event loop once: that is a system call, and a switch of threads."""
+    by_loop: dict[Any, list[Any]] = {}
+    for signal in signals:
+        by_loop.setdefault(signal._soon, []).append(signal._event)
+    for soon, events in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
+            soon(_set_all, events)
+
+
+def _set_all(events: list[Any]) -> None:
+    for event in events:
+        event.set()
 
 
 async def forever() -> None:

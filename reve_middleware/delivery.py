@@ -108,6 +108,8 @@ class Run:
         self._wanted = asyncio.Event()
         self._is_woken = False
         """Has it been woken since it last began to look what there is to do?"""
+        self._deaf_until = 0.0
+        """No bot may be tried, so what is new changes nothing until then, or until an attempt ends."""
         self._closing_until: float | None = None
         self._left_behind = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,7 +128,7 @@ class Run:
 
     def wake(self) -> bool:
         """There is something new; False where this run has ended."""
-        if not self._is_woken:  # a system call, and a switch of threads
+        if not self._is_woken and self._clock() >= self._deaf_until:  # it is a system call, and a switch of threads
             self._is_woken = True
             try:
                 self._loop.call_soon_threadsafe(self._wanted.set)
@@ -136,6 +138,7 @@ class Run:
 
     def close(self, seconds: float) -> None:
         self._closing_until = self._clock() + seconds
+        self._is_woken, self._deaf_until = False, 0.0
         self.wake()
 
     def when_ended(self, callback: Callable[[], Any]) -> None:
@@ -187,7 +190,7 @@ class Run:
     async def _deliver(self, clients: Clients) -> None:
         swept = self._clock()
         while True:
-            self._is_woken = False  # before the look: what comes after this wakes it again
+            self._is_woken, self._deaf_until = False, 0.0  # before the look: what comes after this wakes it again
             now = self._clock()
             until = self._closing_until
             if until is not None and now >= until:
@@ -211,16 +214,18 @@ class Run:
 
     async def _wait(self, now: float) -> bool:
         """Until there is something to do, or it is time to look again; False where nothing came."""
-        until = now + IDLE_SECONDS
+        until = idle_until = now + IDLE_SECONDS
         if self._closing_until is not None:
             until = min(until, self._closing_until)
         elif len(self._tasks) < self._settings.concurrency or len(self._gates) > 1:
             until = min(until, self._next_time(now, until))
+        if self._closing_until is None and not any(self._may_try(now, bot) for bot in self._gates):
+            self._deaf_until = until
         try:
             async with asyncio.timeout(max(0.0, until - now)):
                 await self._wanted.wait()
         except TimeoutError:
-            return until < now + IDLE_SECONDS
+            return until < idle_until
         self._wanted.clear()
         return True
 
@@ -233,9 +238,8 @@ class Run:
         """When the next letter may go, at the earliest."""
         due = self._mailbox.next_due(now, partial(self._may_try, now))
         times = [latest] if due is None else [latest, due]
-        waiting = self._mailbox.bots_waiting()
-        times += [at for at in (self._gates[bot].opens_at() for bot in waiting) if at is not None and at > now]
-        if waiting:
+        times += [at for at in (gate.opens_at() for gate in self._gates.values()) if at is not None and at > now]
+        if self._mailbox.bots_waiting():
             times.append(now + SWEEP_SECONDS)
         return min(times)
 

@@ -141,7 +141,7 @@ class Gate:
     def held(self, now: float) -> float:
         """Seconds for which this bot has been held by a wrong token or configuration, in all."""
         since = self._held_since
-        return self._held_before + (now - since if since is not None else 0.0)
+        return self._held_before if since is None else self._held_before + (now - since)
 
     def _begin_round(self, size: int, now: float) -> bool:
         """The next round of the ramp; False where it is over."""

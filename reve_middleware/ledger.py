@@ -40,6 +40,7 @@ class _Chat(NamedTuple):
     lease_until: float = 0.0
     generation: int | None = None
     size: int | None = None
+    others: int = 0  # pushes of the visitor for other chats
 
     def waits(self, now: float) -> bool:
         """Is there a push that is not in flight?"""
@@ -81,7 +82,7 @@ class Entries:
 
     def offer(self, push: Push, now: float, wall: float) -> Offered:
         """Store a push if it is news and there is room."""
-        chat = self._look_up(push.key)
+        chat = self._look_up(push.key, push.visitor)
         if chat.forbids(push):
             return Offered("signed_out", push.at)
         known = None if chat.transition is None else judge(chat.transition, chat.at or push.at, push)
@@ -241,13 +242,17 @@ class Entries:
     def _run(self, sql: str, *values: Any) -> Cursor:
         return self._db.execute(sql, values)
 
-    def _look_up(self, key: Key) -> _Chat:
+    def _look_up(self, key: Key, visitor: str = "") -> _Chat:
+        """In one statement: each of them lets go of the GIL, and waits for it."""
         self.begin()
         known = self._run(
-            "SELECT chat, chat.transition, chat.at, signed_out, started, claimed, lease_until, generation, size"
-            " FROM chat LEFT JOIN push USING (chat) WHERE chat = ?", _key(key),
+            "SELECT wanted, chat.transition, chat.at, signed_out, coalesce(started, 0), claimed,"
+            " coalesce(lease_until, 0), generation, size,"
+            " (SELECT count(*) FROM push WHERE visitor = ?2 AND chat != ?1)"
+            " FROM (SELECT ?1 AS wanted) LEFT JOIN chat ON chat.chat = wanted LEFT JOIN push ON push.chat = wanted",
+            _key(key), visitor or None,
         ).fetchone()  # fmt: skip
-        return _Chat(_key(key)) if known is None else _Chat(*known)
+        return _Chat(*known)
 
     def _make_room(self, push: Push, chat: _Chat, now: float) -> bool:
         if self._full is None:
@@ -261,12 +266,12 @@ class Entries:
 
     def _make_room_for_visitor(self, push: Push, chat: _Chat, now: float) -> bool:
         """The oldest of their other chats gives way, if there are too many."""
+        if chat.others < MOST_CHATS_OF_ONE_VISITOR:
+            return True
         others = self._run(
             "SELECT generation, bot, session, held_until > ? FROM letter WHERE visitor = ? AND chat != ?"
             " ORDER BY generation", now, push.visitor, chat.key,
         ).fetchall()  # fmt: skip
-        if len(others) < MOST_CHATS_OF_ONE_VISITOR:
-            return True
         for generation, bot, session, in_flight in others:
             if not in_flight:
                 self._drop(generation, (bot, session), "visitor", now)

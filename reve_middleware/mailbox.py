@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,16 +41,6 @@ class Letter:
     """In memory: which of the heap's entries is its own. In an outbox: whose lease it is under."""
 
 
-class _Chat:
-    """The places of one chat: one waits, one is in flight."""
-
-    __slots__ = ("in_flight", "waiting")
-
-    def __init__(self) -> None:
-        self.waiting: Letter | None = None
-        self.in_flight: Letter | None = None
-
-
 class Mailbox:
     """Offer, claim, settle."""
 
@@ -59,13 +49,14 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._chats: dict[Key, _Chat] = {}
+        self._waiting: dict[Key, Letter] = {}
+        self._in_flight: dict[Key, Letter] = {}
         self._due: dict[str, list[tuple[float, int, Key]]] = {}  # a heap per bot: one that is down delays no other
         self._turn = 0
         self._bytes = 0
-        self._by_visitor: dict[str, OrderedDict[Key, None]] = {}
+        self._by_visitor: dict[str, tuple[Key, ...]] = {}  # few; most have one chat
         self._known = Recollection()
-        self._started: Recent[float] = Recent(SPACING)
+        self._started: Recent[tuple[float]] = Recent(SPACING)
         self.counts: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
 
@@ -77,7 +68,7 @@ class Mailbox:
             known = self._known.answer(push, now)
             if known is not None:
                 return known
-            if not self._make_room(push, now):
+            if not self._has_room(push) or not self._make_room_for_visitor(push, now):
                 self.counts["busy"] += 1
                 return Offered("busy", push.at)
             self._put(push, now, held_before)
@@ -89,9 +80,8 @@ class Mailbox:
         """Take out what waits for a chat, and take nothing more that was captured before `instant`
         (microseconds since the epoch)."""
         with self._lock:
-            chat = self._chats.get(key)
-            if chat is not None and chat.waiting is not None:
-                self._take_out(key, chat)
+            if key in self._waiting:
+                self._take_out(key)
                 self.dropped["signed_out"] += 1
             self._known.let_go(key, instant, now)
 
@@ -123,10 +113,8 @@ class Mailbox:
                 self._prune(heap)
                 if heap and (hurry or heap[0][0] <= now) and may_try(bot):
                     key = heapq.heappop(heap)[2]
-                    chat = self._chats[key]
-                    letter, chat.in_flight, chat.waiting = chat.waiting, chat.waiting, None
-                    assert letter is not None, "pruned heaps lead to chats with a waiting letter"  # noqa: S101
-                    self._started.put(key, now, now)
+                    letter = self._in_flight[key] = self._waiting.pop(key)  # pruned heaps lead to waiting letters
+                    self._started.put(key, (now,))
                     self._due[bot] = self._due.pop(bot)  # the bots take turns
                     return letter
         return None
@@ -157,8 +145,8 @@ class Mailbox:
     def again(self, letter: Letter, due: float, now: float) -> str:
         """Try the letter again at `due`; otherwise why not: a newer one waits ("superseded"), or "signed_out"."""
         with self._lock:
-            chat = self._chats[letter.push.key]
-            if chat.waiting is not None:
+            key = letter.push.key
+            if key in self._waiting:
                 self.counts["superseded"] += 1
                 self._release(letter)
                 return "superseded"
@@ -167,7 +155,7 @@ class Mailbox:
                 self._release(letter)
                 return "signed_out"
             letter.due = due
-            chat.in_flight, chat.waiting = None, letter
+            self._waiting[key] = self._in_flight.pop(key)
             self._push_due(letter)
             return ""
 
@@ -175,30 +163,24 @@ class Mailbox:
         """Drop the letter. `offer_again`: the visitor's next response may bring it back."""
         with self._lock:
             self.dropped[reason] += 1
-            chat = self._chats[letter.push.key]
-            if offer_again and chat.waiting is None:
+            if offer_again and letter.push.key not in self._waiting:
                 self._known.lose(letter.push.key, now)
             self._release(letter)
 
     def give_up_waiting(self, expired: Callable[[Letter], bool], now: float) -> list[Letter]:
         """Drop every waiting letter that `expired` says is too old; they may be offered again."""
         with self._lock:
-            old = [
-                (key, chat, chat.waiting)
-                for key, chat in self._chats.items()
-                if chat.waiting is not None and expired(chat.waiting)
-            ]
-            for key, chat, _ in old:
-                self._take_out(key, chat)
+            old = {key: letter for key, letter in self._waiting.items() if expired(letter)}
+            for key in old:
+                self._take_out(key)
                 self._known.lose(key, now)
                 self.dropped["expired"] += 1
-            return [letter for _, _, letter in old]
+            return list(old.values())
 
     def sizes(self) -> tuple[int, int]:
         """How many letters wait, and how many are in flight."""
         with self._lock:
-            waiting = sum(chat.waiting is not None for chat in self._chats.values())
-            return waiting, sum(chat.in_flight is not None for chat in self._chats.values())
+            return len(self._waiting), len(self._in_flight)
 
     def at_risk(self) -> int:
         """How many letters are lost if the process ends now."""
@@ -209,58 +191,60 @@ class Mailbox:
 
     # Inside, with the lock held ----------------------------------------------------------------
 
-    def _make_room(self, push: Push, now: float) -> bool:
-        chat = self._chats.get(push.key)
-        replaced = len(chat.waiting.push.body) if chat is not None and chat.waiting is not None else 0
-        if self._bytes - replaced + len(push.body) > MOST_BYTES:
-            return False
-        if chat is None and len(self._chats) >= MOST_CHATS:
-            return False
-        own = self._by_visitor.get(push.visitor) if push.visitor else None
-        if own is not None and push.key not in own and len(own) >= MOST_CHATS_OF_ONE_VISITOR:
-            for key in own:
-                oldest = self._chats[key]
-                if oldest.waiting is not None and oldest.in_flight is None:
-                    self.dropped["visitor"] += 1
-                    self._take_out(key, oldest)
-                    self._known.lose(key, now)
-                    break
-            else:
-                return False
-        return True
+    def _has_room(self, push: Push) -> bool:
+        replaced = self._waiting.get(push.key)
+        size = self._bytes + len(push.body)
+        if replaced is not None:
+            return size - len(replaced.push.body) <= MOST_BYTES
+        return size <= MOST_BYTES and (push.key in self._in_flight or self._chats_are_fewer_than(MOST_CHATS))
+
+    def _chats_are_fewer_than(self, most: int) -> bool:
+        waiting, in_flight = self._waiting, self._in_flight
+        if len(waiting) + len(in_flight) < most:
+            return True
+        return len(waiting) + sum(key not in waiting for key in in_flight) < most
+
+    def _make_room_for_visitor(self, push: Push, now: float) -> bool:
+        """The oldest of their other chats gives way, if there are too many."""
+        own = self._by_visitor.get(push.visitor, ())
+        if len(own) < MOST_CHATS_OF_ONE_VISITOR or push.key in own:
+            return True
+        for key in own:
+            if key not in self._in_flight:
+                self.dropped["visitor"] += 1
+                self._take_out(key)
+                self._known.lose(key, now)
+                return True
+        return False
 
     def _put(self, push: Push, now: float, held_before: float) -> None:
-        key = push.key
-        chat = self._chats.get(key)
-        if chat is None:
-            chat = self._chats[key] = _Chat()
-        replaced = chat.waiting
-        started = self._started.get(key, now)
-        due = now if push.urgent or started is None else started + SPACING
-        letter = chat.waiting = Letter(push, now, due, held_before)
+        key, visitor = push.key, push.visitor
+        started = None if push.urgent else self._started.get(key, now)
+        letter = Letter(push, now, now if started is None else started[0] + SPACING, held_before)
+        replaced = self._waiting.get(key)
+        self._waiting[key] = letter
         self._bytes += len(push.body)
         if replaced is not None:
             self.counts["superseded"] += 1
             self._bytes -= len(replaced.push.body)
             self._disown(replaced.push)
-        if push.visitor:
-            own = self._by_visitor.setdefault(push.visitor, OrderedDict())
-            own[key] = None
-            own.move_to_end(key)
-        if chat.in_flight is None:
+        if visitor:
+            own = self._by_visitor.get(visitor)
+            self._by_visitor[visitor] = (key,) if own is None else (*(other for other in own if other != key), key)
+        if key not in self._in_flight:
             self._push_due(letter)
 
     def _push_due(self, letter: Letter) -> None:
         self._turn = letter.turn = self._turn + 1
         heap = self._due.setdefault(letter.push.chatbot_id, [])
         heapq.heappush(heap, (letter.due, self._turn, letter.push.key))
-        if len(heap) > 64 and len(heap) > 4 * len(self._chats):  # superseded entries: keep them few
+        if len(heap) > 64 and len(heap) > 4 * len(self._waiting):  # superseded entries: keep them few
             heap[:] = [entry for entry in heap if self._is_live(entry)]
             heapq.heapify(heap)
 
     def _is_live(self, entry: tuple[float, int, Key]) -> bool:
-        chat = self._chats.get(entry[2])
-        return chat is not None and chat.waiting is not None and chat.waiting.turn == entry[1]
+        letter = self._waiting.get(entry[2])
+        return letter is not None and letter.turn == entry[1]
 
     def _prune(self, heap: list[tuple[float, int, Key]]) -> None:
         while heap and not self._is_live(heap[0]):
@@ -269,32 +253,26 @@ class Mailbox:
     def _release(self, letter: Letter) -> None:
         """The letter in flight is gone; what waited behind it may go."""
         key = letter.push.key
-        chat = self._chats[key]
-        chat.in_flight = None
+        del self._in_flight[key]
         self._bytes -= len(letter.push.body)
-        if chat.waiting is not None:
-            self._push_due(chat.waiting)
-        else:
-            del self._chats[key]
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            self._push_due(waiting)
         self._disown(letter.push)
 
-    def _take_out(self, key: Key, chat: _Chat) -> None:
+    def _take_out(self, key: Key) -> None:
         """The waiting letter of a chat goes."""
-        letter, chat.waiting = chat.waiting, None
-        if letter is not None:
-            self._bytes -= len(letter.push.body)
-            if chat.in_flight is None:
-                del self._chats[key]
-            self._disown(letter.push)
+        letter = self._waiting.pop(key)
+        self._bytes -= len(letter.push.body)
+        self._disown(letter.push)
 
     def _disown(self, push: Push) -> None:
         """The push has left its chat: that counts for its visitor no longer, unless another one of theirs is in it."""
-        chat = self._chats.get(push.key)
-        for letter in (chat.waiting, chat.in_flight) if chat is not None else ():
+        for letter in (self._waiting.get(push.key), self._in_flight.get(push.key)):
             if letter is not None and letter.push.visitor == push.visitor:
                 return
-        own = self._by_visitor.get(push.visitor)
-        if own is not None:
-            own.pop(push.key, None)
-            if not own:
-                del self._by_visitor[push.visitor]
+        own = tuple(key for key in self._by_visitor.get(push.visitor, ()) if key != push.key)
+        if own:
+            self._by_visitor[push.visitor] = own
+        else:
+            self._by_visitor.pop(push.visitor, None)

@@ -58,7 +58,7 @@ class Outbox:
         """The chats whose letters this process has claimed, from the file or from the memory, and until when."""
         self._mending = False
         self._mend_at = 0.0
-        self._handed_over: Recent[int] = Recent(REMEMBER_HANDED_OVER)
+        self._handed_over: Recent[tuple[float, int]] = Recent(REMEMBER_HANDED_OVER)
 
     @property
     def counts(self) -> Counter[str]:
@@ -96,12 +96,13 @@ class Outbox:
 
     def last_at(self, key: Key, now: float) -> int:
         """When this process last handed something over for the chat (microseconds); 0: not lately."""
-        return self._handed_over.get(key, now) or 0
+        known = self._handed_over.get(key, now)
+        return 0 if known is None else known[1]
 
     def _remember(self, push: Push, offered: Offered, now: float) -> Offered:
         if push.transition and offered.status in ("queued", "current"):
             with self._lock:
-                self._handed_over.put(push.key, offered.at, now)
+                self._handed_over.put(push.key, (now, offered.at))
         return offered
 
     def _offer(self, push: Push, now: float, held_before: float) -> Job:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from .messages import Offered
 from .push import Push
@@ -17,28 +17,30 @@ REMEMBER_SIGNED_OUT = 3600.0
 Key: TypeAlias = tuple[str, str]
 """Bot and chat session."""
 
-T = TypeVar("T")
+Entry = TypeVar("Entry", bound=tuple[Any, ...])
+"""Begins with its time, in seconds."""
 
 
-class Recent(Generic[T]):
+class Recent(Generic[Entry]):
     """A dictionary whose entries are forgotten after a while, oldest first."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._entries: OrderedDict[Key, tuple[float, T]] = OrderedDict()
+        self._entries: OrderedDict[Key, Entry] = OrderedDict()
 
-    def put(self, key: Key, value: T, now: float) -> None:
-        self._entries.pop(key, None)
-        self._entries[key] = (now, value)
+    def put(self, key: Key, entry: Entry) -> None:
+        entries = self._entries
+        entries.pop(key, None)
+        entries[key] = entry
         while True:
-            oldest, (when, _) = next(iter(self._entries.items()))
-            if now - when <= self._seconds and len(self._entries) <= MOST_ENTRIES:
+            oldest = next(iter(entries))
+            if entry[0] - entries[oldest][0] <= self._seconds and len(entries) <= MOST_ENTRIES:
                 return
-            del self._entries[oldest]
+            del entries[oldest]
 
-    def get(self, key: Key, now: float) -> T | None:
+    def get(self, key: Key, now: float) -> Entry | None:
         entry = self._entries.get(key)
-        return entry[1] if entry is not None and now - entry[0] <= self._seconds else None
+        return entry if entry is not None and now - entry[0] <= self._seconds else None
 
     def drop(self, key: Key) -> None:
         self._entries.pop(key, None)
@@ -72,41 +74,41 @@ class Recollection:
     """Which hand-over was the last of each chat, which chats were let go, which pushes were given up."""
 
     def __init__(self) -> None:
-        self._handed_over: Recent[tuple[str, int]] = Recent(REMEMBER_HANDED_OVER)
-        self._signed_out: Recent[int] = Recent(REMEMBER_SIGNED_OUT)
-        self._lost: Recent[None] = Recent(REMEMBER_SIGNED_OUT)
+        self._handed_over: Recent[tuple[float, str, int]] = Recent(REMEMBER_HANDED_OVER)
+        self._signed_out: Recent[tuple[float, int]] = Recent(REMEMBER_SIGNED_OUT)
+        self._lost: Recent[tuple[float]] = Recent(REMEMBER_SIGNED_OUT)
 
     def answer(self, push: Push, now: float) -> Offered | None:
         """The answer to an offer that is not to be taken: it comes late, or for the second time."""
-        if self.is_signed_out(push, now):
+        if push.key in self._signed_out and self.is_signed_out(push, now):
             return Offered("signed_out", push.at)
         known = self._handed_over.get(push.key, now)
-        return None if known is None else judge(*known, push)
+        return None if known is None else judge(known[1], known[2], push)
 
     def last_at(self, key: Key, now: float) -> int:
         """When something was last handed over for this chat (microseconds since the epoch); 0: not lately."""
         known = self._handed_over.get(key, now)
-        return 0 if known is None else known[1]
+        return 0 if known is None else known[2]
 
     def took(self, push: Push, now: float) -> None:
         self._lost.drop(push.key)
-        self._handed_over.put(push.key, (push.transition, push.at), now)
+        self._handed_over.put(push.key, (now, push.transition, push.at))
 
     def let_go(self, key: Key, instant: int, now: float) -> None:
         """Nothing that was captured for this chat before `instant` (microseconds) is taken any more."""
-        self._signed_out.put(key, instant, now)
+        self._signed_out.put(key, (now, instant))
         self._handed_over.drop(key)
         self._lost.drop(key)
 
     def is_signed_out(self, push: Push, now: float) -> bool:
         """Was its chat let go after it was captured? A push without a transition says just that."""
         gone = self._signed_out.get(push.key, now)
-        return gone is not None and push.transition != "" and push.captured <= gone
+        return gone is not None and push.transition != "" and push.captured <= gone[1]
 
     def lose(self, key: Key, now: float) -> None:
         """The last push of this chat was given up."""
         self._handed_over.drop(key)
-        self._lost.put(key, None, now)
+        self._lost.put(key, (now,))
 
     def found(self, key: Key) -> None:
         self._lost.drop(key)

@@ -243,20 +243,20 @@ def _is_newest(key: tuple[str, str], offered: float) -> bool:
     now = time.monotonic()
     with _lock:
         newest = _newest.get(key, now)
-        if newest is not None and offered < newest:
+        if newest is not None and offered < newest[1]:
             return False
-        _newest.put(key, offered, now)
+        _newest.put(key, (now, offered))
         return True
 
 
 def _forget() -> None:
     global _lock, _newest
     _lock = threading.Lock()
-    _newest = Recent[float](TOO_OLD)
+    _newest = Recent[tuple[float, float]](TOO_OLD)
 
 
 _lock: threading.Lock
-_newest: Recent[float]
+_newest: Recent[tuple[float, float]]
 _forget()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from .concurrency import Signal, time_limit
+from .concurrency import Signal, give_all, time_limit
 from .database import Database, plainly
 from .ledger import Entries
 from .mailbox import MOST_CHATS
@@ -37,13 +37,15 @@ Work = Callable[[Entries], Any]
 class Job:
     """Something to be done with the file, or else `instead`."""
 
-    __slots__ = ("future", "instead", "mends", "work")
+    __slots__ = ("done", "future", "instead", "mends", "work")
 
     def __init__(self, work: Work, instead: Callable[[], Any], *, mends: bool) -> None:
         self.work = work
         self.instead = instead
         self.mends = mends
         self.future: Future[Any] = Future()
+        self.done: Signal | None = None
+        """Whom to tell when the future has its result."""
 
 
 class Writer:
@@ -91,11 +93,11 @@ class Writer:
 
     async def answer_async(self, job: Job, unknown: Any) -> Any:
         """The same for an event loop, which goes on meanwhile."""
-        done = Signal()
-        job.future.add_done_callback(lambda _: done.give())
+        job.done = done = Signal()
         try:
-            async with time_limit(STORE_SECONDS):
-                await done.wait()
+            if not job.future.done():  # in this order: the writer looks whom to tell when it has set the result
+                async with time_limit(STORE_SECONDS):
+                    await done.wait()
         except TimeoutError:
             return self._overdue(job, unknown)
         except BaseException:  # the request is cancelled
@@ -183,3 +185,4 @@ class Writer:
                 self.cannot(plainly(error))
         for number, job in enumerate(jobs):
             job.future.set_result(job.instead() if results is None else results[number])
+        give_all([job.done for job in jobs if job.done is not None])

@@ -67,7 +67,7 @@ class AnySequence(RuleBasedStateMachine):
             assert self.delivered[key][-1] == number, "the last delivered is the last offered"
         assert not self.waiting
         self.the_books_balance()
-        assert (self.box._bytes, self.box._by_visitor, self.box._chats) == (0, {}, {})
+        assert (self.box._bytes, self.box._by_visitor, self.box._waiting, self.box._in_flight) == (0, {}, {}, {})
 
     def take(self, letter: Letter) -> int:
         key = letter.push.key

@@ -174,4 +174,4 @@ def test_offers_and_claims_from_many_threads_lose_nothing() -> None:
     assert box.counts["offered"] == 1200 - box.counts["busy"]
     assert sum_is_right(box)
     assert box.sizes() == (0, 0)
-    assert (box._bytes, dict(box._by_visitor), dict(box._chats)) == (0, {}, {})
+    assert (box._bytes, box._by_visitor, box._waiting, box._in_flight) == (0, {}, {}, {})

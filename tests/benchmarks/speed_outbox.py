@@ -1,7 +1,8 @@
 """What one stored offer costs with an outbox, when many come at once and when they come one by one.
 
 A file of its own for each slice; the thread that delivers is not started. The time that a response waits, and in lines
-of their own the CPU's.
+of their own the CPU's. Beside them, in the same rounds, what lies below it: the same rows put into the same tables of
+such a file by `executemany`, and nothing looked up, decided or answered.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ import speed_site as site
 from speed_offering import Idle, push_of, word
 from speed_rounds import Goal, Row, Slice, absolute, interleave
 
+from reve_middleware.database import Database
+from reve_middleware.ledger import _key
 from reve_middleware.push import Push
 from reve_middleware.settings import Settings
+from reve_middleware.writer import BATCH
 
 PART = "outbox"
 GOALS = {"all at once": Goal(10)}
@@ -46,6 +50,34 @@ def slice_of(clock: Callable[[], int], *, at_once: bool) -> Slice:
     return run
 
 
+def bare(calls: int) -> float:
+    """The rows alone; the CPU's time."""
+    pushes = [push_of(word(number)) for number in range(calls)]
+    rows = [
+        (
+            _key(push.key), *push.key, None, push.body, len(push.body), push.visitor, push.transition, push.captured,
+            push.at, 1.8e9, 1e5, 0,
+        )
+        for push in pushes
+    ]  # fmt: skip
+    chats = [(_key(push.key), push.transition, push.at, 1e5) for push in pushes]
+    with tempfile.TemporaryDirectory() as folder, Database(f"{folder}/outbox.sqlite3").entries() as entries:
+        db = entries._db
+        began = time.process_time_ns()
+        for first in range(0, calls, BATCH):
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany(
+                "INSERT INTO push (chat, bot, session, endpoint, body, size, visitor, transition, captured, at,"
+                f" offered, due, attempts) VALUES ({', '.join('?' * 13)})",
+                rows[first : first + BATCH],
+            )
+            db.executemany(
+                "INSERT INTO chat (chat, transition, at, seen) VALUES (?, ?, ?, ?)", chats[first : first + BATCH]
+            )
+            db.execute("COMMIT")
+        return time.process_time_ns() - began
+
+
 def run(*, quick: bool = False) -> list[Row]:
     rows: list[Row] = []
     for case, at_once, calls in (("all at once", True, 1000), ("one by one", False, 100)):
@@ -53,6 +85,8 @@ def run(*, quick: bool = False) -> list[Row]:
             case: slice_of(time.perf_counter_ns, at_once=at_once),
             f"{case}, CPU": slice_of(time.process_time_ns, at_once=at_once),
         }
+        if at_once:
+            slices["all at once, bare rows, CPU"] = bare
         taken = interleave(slices, *((2, 20) if quick else (11, calls)))
         rows += [
             Row(PART, f"one stored offer, {name}", "", absolute(taken, name), None, goal=GOALS.get(name))
