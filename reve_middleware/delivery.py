@@ -209,7 +209,7 @@ class Run:
 
     async def _wait(self, now: float) -> bool:
         """Until there is something to do, or it is time to look again; False where nothing came."""
-        until = now + IDLE_SECONDS
+        until = idle = now + IDLE_SECONDS
         if self._closing_until is not None:
             until = min(until, self._closing_until)
         elif len(self._tasks) < self._settings.concurrency or len(self._gates) > 1:
@@ -218,7 +218,7 @@ class Run:
             async with asyncio.timeout(max(0.0, until - now)):
                 await self._wanted.wait()
         except TimeoutError:
-            return until - now < IDLE_SECONDS
+            return until < idle
         self._wanted.clear()
         return True
 
