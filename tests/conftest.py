@@ -2,20 +2,29 @@
 
 import functools
 import os
+import ssl
 import sys
 from collections.abc import Iterator
+from typing import Any
 
-import httpx
 import pytest
 from drive import ShellKind
 
-# An environment may forbid bytecode (containers often do): then pytest would rewrite every test anew in each worker, and
-# each of the hundreds of interpreters that tests start would compile the package. Who does so for a test says it there.
+# An environment may forbid bytecode, as containers often do: pytest would then rewrite every test anew in each worker,
+# and each of the hundreds of interpreters that tests start would compile the package anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# The TLS context of a sender's own client depends on nothing but the machine, and takes 30 ms to make.
-httpx.create_ssl_context = functools.cache(httpx.create_ssl_context)
+_create_default_context = ssl.create_default_context
+_with_authorities = functools.cache(ssl.create_default_context)
+
+
+def create_default_context(*args: Any, **keywords: Any) -> ssl.SSLContext:
+    """To read the certificates of all authorities takes 30 ms, and every HTTP client does: the same file, once."""
+    return (_with_authorities if "cafile" in keywords else _create_default_context)(*args, **keywords)
+
+
+ssl.create_default_context = create_default_context
 
 
 @pytest.fixture(params=["asgi", "wsgi"])
