@@ -2,10 +2,10 @@
 
     python tests/canaries.py [--list]
 
-Faults, one after another, each through the ASGI shell: a visitor reports a chat and loads a page, and the webhook, the
-site's callables or the application go wrong. Everything logs at DEBUG, asyncio in its debug mode; sentry-sdk runs with
-its default settings around the application and in our thread, with a transport that keeps what it would send. Canaries
-are the token, e-mail address, phone number, chat session and webhook path. Prints JSON.
+Faults, some at once, for most of them wait, each through the ASGI shell: a visitor reports a chat and loads a page,
+and the webhook, the site's callables or the application go wrong. Everything logs at DEBUG, asyncio in its debug mode;
+sentry-sdk runs with its default settings around the application and in our thread, with a transport that keeps what it
+would send. Canaries are the token, e-mail address, phone number, chat session and webhook path. Prints JSON.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -53,6 +54,8 @@ CANARIES = {"token": TOKEN, "e-mail": EMAIL, "phone": PHONE, "session id": SESSI
 PROFILE = {"id": 1, "email": EMAIL, "phone": PHONE}
 ALL = f"{TOKEN} {EMAIL} {PHONE} {SESSION} {PATH}"
 OK = b"HTTP/1.1 200 OK\r\n"
+AT_ONCE = 6
+"""Faults."""
 
 
 # The faults ------------------------------------------------------------------------------------
@@ -189,8 +192,9 @@ def leaks(texts: list[str]) -> list[str]:
     )
 
 
-async def visit(fault: str, url: str, results: Results) -> None:
-    """One visitor of one site, which is closed afterwards."""
+async def visit(fault: str, url: str) -> list[Result]:
+    """One visitor of one site, which is closed afterwards; what it was told."""
+    results = Results()
     keywords: dict[str, Any] = {"profile": lambda _: PROFILE, "token": TOKEN, **CALLABLES.get(fault, {})}
     own = keywords.pop("on_result", None)
 
@@ -216,30 +220,35 @@ async def visit(fault: str, url: str, results: Results) -> None:
         await asyncio.to_thread(results.wait_for, 1)
     await asyncio.to_thread(app.close, 0.2)
     logging.getLogger("site").error("%r %s", app, app.stats())
+    return results.all
+
+
+def go_wrong(fault: str) -> list[Result]:
+    with webhook(fault) as url:
+        return asyncio.run(visit(fault, url), debug=True)
 
 
 def main() -> None:
     if "--list" in sys.argv:
         print(json.dumps(FAULTS))
         return
-    logs, results = Everything(), Results()
+    logs = Everything()
     logging.basicConfig(level=logging.DEBUG, handlers=[logs])
     sentry_sdk.init(dsn="https://public@tracker.invalid/1", transport=Kept)
     kept = sentry_sdk.get_client().transport
     assert isinstance(kept, Kept)
-    for fault in FAULTS:
-        with webhook(fault) as url:
-            asyncio.run(visit(fault, url, results), debug=True)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        results = [result for told in pool.map(go_wrong, FAULTS) for result in told]
     envelopes = "".join(kept.texts)
     print(
         json.dumps(
             {
                 "faults": len(FAULTS),
-                "results": len(results.all),
+                "results": len(results),
                 "records": len(logs.texts) // 2,
                 "envelopes": len(kept.texts),
                 "watched": "asyncio" in logs.names and "the application's own" in envelopes,
-                "logs": leaks([*logs.texts, repr(results.all)]),
+                "logs": leaks([*logs.texts, repr(results)]),
                 "tracker": leaks(kept.texts),
             }
         )

@@ -1,9 +1,30 @@
-"""The fixture every test of a promise uses that both shells can keep."""
+"""What holds for every test: the fixture of the promises that both shells keep, and two things that are made once."""
 
+import functools
+import os
+import ssl
+import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from drive import ShellKind
+
+# An environment may forbid bytecode, as containers often do: pytest would then rewrite every test anew in each worker,
+# and each of the hundreds of interpreters that tests start would compile the package anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+_create_default_context = ssl.create_default_context
+_with_authorities = functools.cache(ssl.create_default_context)
+
+
+def create_default_context(*args: Any, **keywords: Any) -> ssl.SSLContext:
+    """To read the certificates of all authorities takes 30 ms, and every HTTP client does: the same file, once."""
+    return (_with_authorities if "cafile" in keywords else _create_default_context)(*args, **keywords)
+
+
+ssl.create_default_context = create_default_context
 
 
 @pytest.fixture(params=["asgi", "wsgi"])

@@ -276,9 +276,11 @@ class FaultServer:
         with contextlib.suppress(OSError), sock:
             if self._tls is not None:
                 self._open.discard(sock)
-                sock = self._tls.wrap_socket(sock, server_side=True)
+                sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
                 self._open.add(sock)
             with sock:
+                if isinstance(sock, ssl.SSLSocket):
+                    sock.do_handshake()
                 line = Line(self, sock)
                 more = True
                 while more:

@@ -154,7 +154,7 @@ IDS = JSON_VALUES | st.sampled_from(["chat-1", "bot-1"])
         st.dictionaries(st.text(max_size=9), JSON_VALUES, max_size=3),
     )
 )
-@effort(max_examples=400, deadline=None)
+@effort(max_examples=150, deadline=None)
 def test_any_body_is_ids_or_a_refusal(raw: bytes) -> None:
     """Whatever the bytes of a body, there come out two allowed ids or a refusal, and never an exception."""
     said = read_ids(raw, SETTINGS)

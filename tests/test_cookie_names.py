@@ -102,7 +102,7 @@ SOUP = st.lists(PIECES | st.binary(max_size=4), max_size=12).map(b"".join)
 
 
 @given(st.lists(SOUP, max_size=3), st.sampled_from([b"__Host-reve", b"__Host-reve-mark", b"a"]))
-@effort(max_examples=300, deadline=None)
+@effort(max_examples=150, deadline=None)
 def test_only_a_byte_equal_name_is_ever_found(headers: list[bytes], name: bytes) -> None:
     """Whatever stands in the `Cookie` headers, a value is found only where exactly one name is ours byte by byte."""
     named = [pair for header in headers for pair in header.split(b";") if pair.lstrip(b" \t").startswith(name + b"=")]
@@ -114,7 +114,7 @@ def test_only_a_byte_equal_name_is_ever_found(headers: list[bytes], name: bytes)
 
 
 @given(st.lists(SOUP, max_size=2) | st.binary(max_size=80).map(lambda value: [b"__Host-reve=" + value]), st.integers())
-@effort(max_examples=300, deadline=None)
+@effort(max_examples=150, deadline=None)
 def test_no_header_makes_an_exception(headers: list[bytes], now: int) -> None:
     """Whatever stands in the `Cookie` headers, reading both cookies never raises and never believes a forgery."""
     ids = COOKIES.ids(headers, now)

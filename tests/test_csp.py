@@ -195,7 +195,7 @@ def test_hosts_are_compared_with_the_pages_own(policy: str, origins: list[str], 
     st.lists(st.text(st.characters(max_codepoint=255), max_size=60), max_size=3),
     st.text(st.characters(max_codepoint=255), max_size=20),
 )
-@effort(max_examples=300, deadline=None)
+@effort(max_examples=150, deadline=None)
 def test_any_policy_and_any_host_have_an_answer(policies: list[str], host: str) -> None:
     """Whatever stands in a policy or in `Host`, there is an answer and never an exception."""
     said = asked(*policies, origins=[f"http://{host}", f"https://{host}"])
@@ -211,7 +211,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, max_size=14).map("".join))
-@effort(max_examples=300, deadline=None)
+@effort(max_examples=150, deadline=None)
 def test_a_nonce_needs_no_quoting(policy: str) -> None:
     """A nonce that is put on the tag consists of the characters of base64 alone, and stands in the policy as it is."""
     said = asked(policy)

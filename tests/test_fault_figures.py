@@ -15,6 +15,7 @@ import figures_on_loopback as on_loopback
 import httpx
 import pytest
 from delivering import push, settings
+from faults import answer_bytes
 from figures import Row
 from simulated import Simulation, Webhook
 
@@ -82,7 +83,8 @@ def test_one_visitor_with_very_many_chats() -> None:
 def test_time_is_simulated() -> None:
     """A wait of five minutes takes no time, and the clock says five minutes later."""
     with Simulation() as world:
-        hook = Webhook(world, lambda hook: 204 if hook.requests else b"HTTP/1.1 429 No\r\nRetry-After: 300\r\n\r\n")
+        busy = answer_bytes(429, {"Retry-After": "300"})
+        hook = Webhook(world, lambda hook: 204 if hook.requests else busy)
         sender = world.run(settings(hook.url), [(0.0, push())])
         assert [request.status for request in hook.requests] == [429, 204]
         assert 300.0 <= hook.requests[1].at <= 330.0

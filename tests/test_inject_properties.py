@@ -47,7 +47,7 @@ CUTS = st.lists(st.integers(0, 300), max_size=8)
 
 
 @given(SOUP | st.binary(max_size=40), CUTS, st.booleans())
-@effort(max_examples=500, deadline=None)
+@effort(max_examples=150, deadline=None)
 def test_where_a_page_is_cut_does_not_matter(page: bytes, at: list[int], end: bool) -> None:
     """For any page and any cuts, the head is found where it is found in the whole; and nothing ever raises."""
     assert fed(cut(page, at), end=end)[0] == whole(page)
@@ -79,7 +79,7 @@ def test_the_border_of_64_kib_is_the_same_for_any_cuts(start: bytes, more: int, 
 
 
 @given(SOUP, CUTS)
-@effort(max_examples=300, deadline=None)
+@effort(max_examples=150, deadline=None)
 def test_nothing_but_the_tag_is_added(page: bytes, at: list[int]) -> None:
     """Without the tag, what comes out is what came in, chunk by chunk."""
     offset = whole(page)
@@ -148,7 +148,7 @@ DOCUMENTS = st.tuples(BLANKS, DOCTYPES, BETWEEN, HTML_TAGS, BETWEEN, HEAD_TAGS, 
 
 
 @given(DOCUMENTS, st.sampled_from([b"", b"\xef\xbb\xbf"]))
-@effort(max_examples=400, deadline=None)
+@effort(max_examples=150, deadline=None)
 def test_in_any_document_our_script_is_the_first_thing_in_the_head(parts: tuple[str, ...], mark: bytes) -> None:
     """In every document that is written by the rules, the tag goes in, and a parser sees it first in the head."""
     before = mark + "".join(parts[:-1]).encode()
@@ -168,7 +168,7 @@ SAFE_TOKENS = st.sampled_from(
 
 
 @given(st.lists(SAFE_TOKENS, max_size=8).map("".join))
-@effort(max_examples=500, deadline=None)
+@effort(max_examples=150, deadline=None)
 def test_wherever_the_tag_goes_in_it_is_first_in_the_head(text: str) -> None:
     """Whatever a page is made of: where the tag goes in at all, a parser sees it first in the first head, with no
     text and no other element before it."""

@@ -18,8 +18,8 @@ from reve_middleware.sender import Sender
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "ROUND_SECONDS", 0.0)
     """Full jitter that always comes out at nothing: what is tried again is tried at once."""
+    monkeypatch.setattr(gate, "ROUND_SECONDS", 0.0)
     monkeypatch.setattr(delivery, "random", SimpleNamespace(random=lambda: 0.0))
 
 
@@ -99,14 +99,16 @@ def test_several_senders_share_nothing(results: Results) -> None:
 # Birth and death of the thread -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize("seconds_of_the_clock", [0.0, 1000.0, 3000.0, 10_000.0, 50_000.0])
 def test_an_idle_thread_ends_and_starts_anew(
-    server: FaultServer, results: Results, monkeypatch: pytest.MonkeyPatch
+    server: FaultServer, results: Results, monkeypatch: pytest.MonkeyPatch, seconds_of_the_clock: float
 ) -> None:
-    """With nothing to do the thread ends, with all that it started, and the next push starts another."""
-    monkeypatch.setattr(delivery, "IDLE_SECONDS", 0.02)
+    """With nothing to do the thread ends, with all that it started, and the next push starts another, whatever the
+    clock says."""
+    monkeypatch.setattr(delivery, "IDLE_SECONDS", 0.02)  # 1000 + 0.02 - 1000 is a little less than 0.02
     before = threads()
-    with sending(settings(server.url, on_result=results)) as sender:
-        for _ in range(5):
+    with sending(settings(server.url, on_result=results), Clock(seconds_of_the_clock)) as sender:
+        for _ in range(3):
             sender.offer(push())
             assert results.next() == ("delivered", "status_204")
             for thread in set(threads()) - set(before):
