@@ -58,6 +58,8 @@ class ReveMiddleware(Shell):
                 self._begin()
             return await self.app(scope, receive, send)
         if KEY in scope or ("wsgi_environ" in scope and KEY in scope["wsgi_environ"]):  # (which a2wsgi puts there)
+            if not self._stands_down:
+                self._stand_down(scope.get(KEY))
             return await self.app(scope, receive, send)  # a layer of ours is outside: this one stands down
         if not self._begun:
             self._begin()
@@ -294,7 +296,8 @@ class _Response:
                 self._passed += len(body)
                 return NOTHING
             if found == HeadFinder.NONE:
-                self._shell._notes.say("no_head")
+                is_visited = (b"sec-fetch-dest", b"document") in self._scope.get("headers", ())
+                self._shell._notes.no_head(self._finder, is_visited)
             else:
                 at = found - self._passed  # it ends in this piece: otherwise it would have been found before
                 held[-1] = {**message, "body": body[:at] + self._tag + body[at:]}

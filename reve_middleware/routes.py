@@ -37,10 +37,17 @@ class Routes:
         self._routes = None if routes is None else Globs(routes)
         self._exclude = Globs(exclude)
 
+        self.single_pages = _single_pages(routes or ())
+        """Globs of `routes=` that mean one page, and none of those below it."""
         self.allow_all = self._routes is None and not self._exclude
 
     def allow(self, path: str) -> bool:
         return (self._routes is None or self._routes.match(path)) and not self._exclude.match(path)
+
+
+def _single_pages(globs: Sequence[str]) -> list[str]:
+    plain = [glob for glob in globs if not re.search(r"[*?\[]|/$|\.\w+$", glob)]
+    return [glob for glob in plain if not Globs(globs).match(f"{glob}/x")]
 
 
 def enabled(view: T) -> T:

@@ -51,6 +51,8 @@ class ReveWSGIMiddleware(Shell):
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if KEY in environ or is_inside():  # a layer of ours is outside: this one stands down
+            if not self._stands_down:
+                self._stand_down(environ.get(KEY))
             return self.app(environ, start_response)  # type: ignore[no-any-return]
         if not self._begun:
             self._begin()
@@ -261,7 +263,7 @@ class _Response:
         self.searching = False
         chunks, self.chunks = self.chunks, []
         if found == HeadFinder.NONE:
-            self._shell._notes.say("no_head")
+            self._shell._notes.no_head(self._finder, self._environ.get("HTTP_SEC_FETCH_DEST") == "document")
         else:
             chunks = insert(chunks, found, self._tag)
             if self.held:

@@ -23,11 +23,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The bottom: nothing of ours.
     "concurrency": set(),
     "csp": set(),
+    "cures": set(),
     "errors": set(),
     "gate": set(),
+    "hints": set(),
     "mark": set(),
     "messages": set(),
     "notes": set(),
+    "server": set(),
     "threads": {"concurrency"},
     "visitor": set(),
     # The core: values in, values out.
@@ -52,18 +55,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "database": {"ledger"},
     "writer": {"concurrency", "database", "ledger", "mailbox"},
     "outbox": {"database", "ledger", "mailbox", "messages", "push", "recollection", "writer"},
-    "bearer": {"bot", "threads"},
+    "bearer": {"bot", "hints", "threads"},
     "metrics": {"errors"},
     "webhook": {"bot", "push", "settings"},
-    "delivery": {"bearer", "gate", "mailbox", "push", "settings", "threads", "webhook"},
+    "delivery": {"bearer", "cures", "gate", "mailbox", "notes", "push", "settings", "threads", "webhook"},
     "sender": {
-        "concurrency", "delivery", "gate", "mailbox", "messages", "outbox", "push", "settings", "threads", "webhook",
+        "concurrency", "delivery", "gate", "mailbox", "messages", "notes", "outbox", "push", "settings", "threads",
+        "webhook",
     },
     "handoff": {"asking", "concurrency", "errors", "messages", "notes", "push", "recollection", "threads"},
     "worker": {"bearer", "bot", "errors", "gate", "push", "recollection", "settings", "threads", "webhook"},
     # The shells.
-    "asking": {"concurrency", "messages", "notes", "threads"},
-    "shell": {"asking", "errors", "exchange", "handoff", "handover", "messages", "notes", "sender", "settings"},
+    "asking": {"concurrency", "hints", "messages", "notes", "threads"},
+    "application": {"asking", "errors"},
+    "shell": {
+        "application", "asking", "errors", "exchange", "handoff", "handover", "messages", "notes", "sender", "server",
+        "settings",
+    },
     "scope": {"inject", "messages", "quiet"},
     "asgi": {
         "bridge", "capture", "concurrency", "exchange", "inject", "messages", "quiet", "scope", "shell", "visitor",
@@ -83,8 +91,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }  # fmt: skip
 
 PURE = (
-    "bridge", "capture", "cookie", "csp", "errors", "exchange", "gate", "handover", "inject", "mark", "messages",
-    "push", "recollection", "routes", "settings", "visitor",
+    "bridge", "capture", "cookie", "csp", "cures", "errors", "exchange", "gate", "handover", "hints", "inject", "mark",
+    "messages", "push", "recollection", "routes", "settings", "visitor",
 )  # fmt: skip
 NOT_PURE = {"asyncio", "threading", "logging", "socket", "time", "random", "secrets", "queue", "select", "sqlite3"}
 
