@@ -62,9 +62,9 @@ class CurrentToken:
         if raised:  # out here, for an error tracker shows the locals of whoever logs, and the exception's text is one
             log.error("token= raised %s", raised, extra={"reve": "token_raised"})
             return None
-        fault = fault_of_token(token) if isinstance(token, str) else "is no text"
-        if token and not fault:
+        fault = "is no text" if not isinstance(token, str) else fault_of_token(token) if token else "is empty"
+        if not fault:
             return Secret(token)
         del token  # an error tracker shows the locals of whoever logs
-        log.error("token= returned what is no token: it %s", fault or "is empty", extra={"reve": "token_wrong"})
+        log.error("token= returned what is no token: it %s", fault, extra={"reve": "token_wrong"})
         return None
