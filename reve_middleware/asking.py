@@ -172,7 +172,7 @@ class Callables:
             if limit.expired():
                 complain, what = (
                     question.timed_out,
-                    f"took more than {ASK_SECONDS:g} s (let it read what the login has loaded already)",
+                    f"took more than {ASK_SECONDS:g} s (read what the login has loaded)",
                 )
             else:
                 complain, what = question.failed, f"raised {describe(error)}"

@@ -228,8 +228,7 @@ def test_a_callable_that_hangs_three_times_is_left_alone(
     assert said(caplog) == [
         (
             "timed_out",
-            f"{keyword}= took more than 0.02 s (let it read what the login has loaded already); "
-            "the visitor counts as unknown",
+            f"{keyword}= took more than 0.02 s (read what the login has loaded); the visitor counts as unknown",
         ),
         ("suspended", f"{keyword}= took too long three times in a row: it is not asked for 30 s"),
     ]

@@ -1296,7 +1296,7 @@ def test_a_call_without_ids_is_told_once(tab):
 
 
 def test_another_name_than_the_settings(tab):
-    """A bot that calls another function than function= says: both names are in the console, and nothing else changes."""
+    """A bot that calls another function than function= says: both names are in the console; nothing else changes."""
     tab.visit(bridge=tag(function="whoIsIt"))
     assert tab.run("() => { try { chatbot.identify({}); } catch (error) { return error.name; } }") == "TypeError"
     tab.run("() => [chatbot.identify, chatbot.whoIsIt, chatbot.forget, chatbot.then, `${chatbot}`, 'x' in chatbot]")

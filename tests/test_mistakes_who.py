@@ -342,4 +342,4 @@ def test_a_profile_that_blocks(asgi: Newcomer, monkeypatch: pytest.MonkeyPatch) 
     go.set()
     code, text = asgi.once()
     assert code == "timed_out"
-    assert text.endswith(f"(let it read what the login has loaded already){UNKNOWN}")
+    assert text.endswith(f"(read what the login has loaded){UNKNOWN}")
