@@ -26,6 +26,8 @@ TIME_OUTS_IN_A_ROW = 3
 SUSPENDED_SECONDS = 30.0
 MOST_THREADS = 8
 SLOW_SECONDS = 0.5
+SLOW_ASKS = 5
+"""Once may be a connection that is made, or a busy machine."""
 FIRST_ASKS = 50
 """So many asks of a process are timed; the rest is not, for that costs time as well."""
 PLAIN = frozenset({str, int, tuple, dict, type(None)})
@@ -91,6 +93,7 @@ class Callables:
         }
         self._notes = notes
         self._still_timed = FIRST_ASKS
+        self._slow = 0
         for ask in ("ask_at_once", "ask_in_place"):
             setattr(self, ask, self._timed(getattr(self, ask)))
         self.__dict__["finish"] = self._finish_timed
@@ -113,7 +116,9 @@ class Callables:
 
     def _took(self, name: str, seconds: float) -> None:
         if seconds > SLOW_SECONDS:
-            self._notes.say("slow", f"{name}=")
+            self._slow += 1
+            if self._slow == SLOW_ASKS:
+                self._notes.say("slow", f"{name}=")
         self._still_timed -= 1
         if self._still_timed <= 0:
             for ask in ("ask_at_once", "ask_in_place", "finish"):

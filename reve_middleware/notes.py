@@ -107,7 +107,8 @@ TEXTS: dict[str, tuple[int, float | None, str]] = {
     "slow": (
         WARNING,
         None,
-        "%s took more than 0.5 s, and each response to a visitor with a chat waits for it: let it read what the login "
+        "%s took more than 0.5 s five times, and each response to a visitor with a chat waits for it: "
+        "let it read what the login "
         "has loaded already, or pass identity= with a version, so that it is asked less. Async code must not block",
     ),
     "profile": (ERROR, ONCE_A_MINUTE, "the profile is not pushed: %s"),

@@ -157,7 +157,8 @@ SAID = [
         "slow",
         "profile=",
         WARNING,
-        "profile= took more than 0.5 s, and each response to a visitor with a chat waits for it: let it read "
+        "profile= took more than 0.5 s five times, and each response to a visitor with a chat waits for it: "
+        "let it read "
         "what the login has loaded already, or pass identity= with a version, so that it is asked less. Async"
         " code must not block",
     ),
