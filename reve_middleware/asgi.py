@@ -41,6 +41,8 @@ class ReveMiddleware(Shell):
                 self._begin()
             return await self.app(scope, receive, send)
         if KEY in scope or ("wsgi_environ" in scope and KEY in scope["wsgi_environ"]):  # (which a2wsgi puts there)
+            if not self._stands_down:
+                self._stand_down(scope.get(KEY))
             return await self.app(scope, receive, send)  # a layer of ours is outside: this one stands down
         if not self._begun:
             self._begin()

@@ -171,7 +171,7 @@ class Exchange(BlankVisit):
             self._passed += len(body)
             return NOTHING
         if found == HeadFinder.NONE:
-            self.shell._notes.say("no_head")
+            self.shell._notes.no_head(self._finder, self.destination == b"document")
             return self._give_up(message)
         at = found - self._passed  # it ends in this piece: otherwise it would have been found before
         if self._passed == 0:

@@ -13,8 +13,9 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from .concurrency import Unfinished, first_step, is_stray, time_limit, within
+from .hints import describe
 from .messages import NO_ANSWER, NOT_BEGUN, Pending
-from .notes import Notes, where
+from .notes import Notes
 from .threads import DaemonThreads, NoThreadError, run_in
 
 if TYPE_CHECKING:
@@ -24,8 +25,15 @@ ASK_SECONDS = 2.0
 TIME_OUTS_IN_A_ROW = 3
 SUSPENDED_SECONDS = 30.0
 MOST_THREADS = 8
+SLOW_SECONDS = 0.5
+SLOW_ASKS = 5
+"""Once may be a connection that is made, or a busy machine."""
+FIRST_ASKS = 50
+"""So many asks of a process are timed; the rest is not, for that costs time as well."""
 PLAIN = frozenset({str, int, tuple, dict, type(None)})
 """Most answers are one of these; whether another is awaitable takes a while to find out."""
+
+COROUTINE = "returned a coroutine, and WSGI has no event loop: pass a plain function that returns the value itself"
 
 _threads = DaemonThreads("reve-middleware-ask", MOST_THREADS, queues=True)
 
@@ -56,21 +64,21 @@ class _Question:
         else:
             self._notes.say("timed_out", f"{self.name}= {what}")
 
-    def raised(self, what: str) -> None:
-        """`what`: type and line. Not the exception, nor called while one is handled: its text may hold anything,
+    def failed(self, what: str) -> None:
+        """`what`: type, line and cure. Not the exception, nor called while one is handled: its text may hold anything,
         and error trackers show the locals of whoever logs."""
         self.time_outs = 0
-        self._notes.say("raised", f"{self.name}= raised {what}")
+        self._notes.say("raised", f"{self.name}= {what}")
 
 
 class _Begun(Pending):
     """A callable that was asked: what is left of it, or how it failed."""
 
-    __slots__ = ("raised", "rest")
+    __slots__ = ("failure", "rest")
 
-    def __init__(self, rest: Awaitable[Any] | None, raised: str = "") -> None:
+    def __init__(self, rest: Awaitable[Any] | None, failure: str = "") -> None:
         self.rest = rest
-        self.raised = raised
+        self.failure = failure
 
 
 class Callables:
@@ -82,6 +90,38 @@ class Callables:
             for name in ("profile", "identity", "consent")
             if (function := getattr(settings, name)) is not None
         }
+        self._notes = notes
+        self._still_timed = FIRST_ASKS
+        self._slow = 0
+        for ask in ("ask_at_once", "ask_in_place"):
+            setattr(self, ask, self._timed(getattr(self, ask)))
+        self.__dict__["finish"] = self._finish_timed
+
+    def _timed(self, ask: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+        def timed(name: str, request: Any) -> Any:
+            began = time.monotonic()
+            answer = ask(name, request)
+            self._took(name, time.monotonic() - began)
+            return answer
+
+        return timed
+
+    async def _finish_timed(self, name: str, begun: Any) -> Any:
+        began = time.monotonic()
+        answer = await Callables.finish(self, name, begun)
+        if answer is not NO_ANSWER:  # which has been told already
+            self._took(name, time.monotonic() - began)
+        return answer
+
+    def _took(self, name: str, seconds: float) -> None:
+        if seconds > SLOW_SECONDS:
+            self._slow += 1
+            if self._slow == SLOW_ASKS:
+                self._notes.say("slow", f"{name}=")
+        self._still_timed -= 1
+        if self._still_timed <= 0:
+            for ask in ("ask_at_once", "ask_in_place", "finish"):
+                self.__dict__.pop(ask, None)
 
     async def ask(self, name: str, request: Any) -> Any:
         """The callable's value, or NO_ANSWER; under ASGI."""
@@ -108,11 +148,11 @@ class Callables:
             if name == "consent":
                 value = bool(value)  # which may raise as well
         except Exception as error:
-            return _Begun(None, where(error))
+            return _Begun(None, f"raised {describe(error)}")
         except BaseException as error:
             if not is_stray(error):
                 raise
-            return _Begun(None, where(error))
+            return _Begun(None, f"raised {describe(error)}")
         question.time_outs = 0
         return value
 
@@ -134,13 +174,16 @@ class Callables:
             complain, what = question.timed_out, "was not asked: no thread can be started"
         except Exception as error:
             if limit.expired():
-                complain, what = question.timed_out, f"took more than {ASK_SECONDS:g} s"
+                complain, what = (
+                    question.timed_out,
+                    f"took more than {ASK_SECONDS:g} s (read what the login has loaded)",
+                )
             else:
-                complain, what = question.raised, where(error)
+                complain, what = question.failed, f"raised {describe(error)}"
         except BaseException as error:
             if not is_stray(error):
                 raise
-            complain, what = question.raised, where(error)
+            complain, what = question.failed, f"raised {describe(error)}"
         else:
             question.time_outs = 0
             return value
@@ -158,14 +201,14 @@ class Callables:
             value = self._questions[name].function(request)
             if type(value) not in PLAIN and inspect.iscoroutine(value):
                 value.close()
-                raise TypeError("async under WSGI")
+                return _Begun(None, COROUTINE)
             return bool(value) if name == "consent" else value  # which may raise as well
         except Exception as error:
-            return _Begun(None, where(error))
+            return _Begun(None, f"raised {describe(error)}")
 
     def give_up(self, name: str, begun: Any) -> Any:
         """Say how it failed."""
-        self._questions[name].raised(begun.raised)
+        self._questions[name].failed(begun.failure)
         return NO_ANSWER
 
 

@@ -7,7 +7,8 @@ import inspect
 import logging
 from typing import Any
 
-from .bot import Secret
+from .bot import Secret, fault_of_token
+from .hints import describe
 from .threads import DaemonThreads, run_in
 
 log = logging.getLogger("reve_middleware")
@@ -55,14 +56,15 @@ class CurrentToken:
                     if inspect.isawaitable(token):
                         token = await token
         except Exception as error:
-            token, raised = None, type(error).__name__
+            token, raised = None, type(error).__name__ if type(error) is TimeoutError else describe(error)
         else:
             raised = ""
         if raised:  # out here, for an error tracker shows the locals of whoever logs, and the exception's text is one
             log.error("token= raised %s", raised, extra={"reve": "token_raised"})
             return None
-        if isinstance(token, str) and token.isascii() and token.isprintable() and " " not in token and token:
+        fault = "is no text" if not isinstance(token, str) else fault_of_token(token) if token else "is empty"
+        if not fault:
             return Secret(token)
         del token  # an error tracker shows the locals of whoever logs
-        log.error("token= returned what is no token", extra={"reve": "token_wrong"})
+        log.error("token= returned what is no token: it %s", fault, extra={"reve": "token_wrong"})
         return None

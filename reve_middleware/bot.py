@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ NEEDED = {
     "token": "the webhook's token as text, or a callable that returns it",
     "chatbot_id": "the bot's id, 1 to 128 visible characters",
 }
+ENV_FILES = "(Docker's --env-file keeps quotes.)"
 
 
 class Secret:
@@ -56,12 +58,16 @@ class Bot:
     def __post_init__(self) -> None:
         object.__setattr__(self, "webhook_url", _webhook_url(self.webhook_url))
         object.__setattr__(self, "token", _token(self.token))
-        if not (isinstance(self.chatbot_id, str) and re.fullmatch(r"[\x21-\x7e]{1,128}", self.chatbot_id)):
+        if not is_like(r"[\x21-\x7e]{1,128}", self.chatbot_id):
             wrong("chatbot_id", self.chatbot_id, NEEDED["chatbot_id"])
         for name in ("endpoint", "logout_endpoint"):
             value = getattr(self, name)
             if value is not None and not is_like(r"[A-Za-z0-9._~-]+", value):
                 wrong(name, value, "the endpoint's name alone, such as 'login'")
+            if value is not None and self.url(None).rstrip("/").endswith(f"/{value}"):
+                raise SettingsError(
+                    f"webhook_url ends with /{value}, and {name}={value!r} is appended to it: paste the link without it"
+                )
 
     def url(self, endpoint: str | None) -> str:
         """The address of the webhook, or of one endpoint under it."""
@@ -71,6 +77,8 @@ class Bot:
 
 def wrong(name: str, value: Any, right: str, variable: str | None = None) -> NoReturn:
     """The one form of every complaint."""
+    if variable and os.environ.get(variable) == "":
+        raise SettingsError(f"{name} is missing, for {variable} in the environment is empty: it must be {right}")
     where = f" (or set {variable} in the environment)" if variable else ""
     if value is None or value == "":
         raise SettingsError(f"{name} is missing: it must be {right}{where}")
@@ -94,6 +102,10 @@ def _webhook_url(url: Any) -> Secret:
         host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
+    if is_quoted(url) or url != url.strip():
+        raise SettingsError(
+            f"webhook_url has quotes, brackets, a blank or a line end around it: take them off. {ENV_FILES}"
+        )
     if not host or not re.fullmatch(r"[\x21-\x7e]+", url):
         raise SettingsError(f"webhook_url is no address: it must be {right}")
     if parts.username is not None or parts.query or parts.fragment:
@@ -115,9 +127,28 @@ def _token(token: Any) -> Secret | Callable[[], Any]:
         return token
     if not isinstance(token, str):
         raise SettingsError(f"token is a {type(token).__name__}: it must be text, or a callable that returns text")
-    if not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise SettingsError("token has blanks, line ends or characters that no header can carry: paste it anew")
+    fault = fault_of_token(token)
+    if fault:
+        raise SettingsError(f"token {fault}")
     return Secret(token)
+
+
+def fault_of_token(token: str) -> str:
+    """What is wrong with it, and the cure; empty where nothing is."""
+    if re.match(r"\s*(Authorization:|Bearer\b)", token, re.IGNORECASE):
+        return "begins with 'Bearer': give the token alone, that word is added"
+    if token != token.strip():
+        return "has a blank or a line end around it: take it off, such as with .strip()"
+    if is_quoted(token):
+        return f"has quotes or brackets around it: take them off. {ENV_FILES}"
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        return "has blanks, line ends or characters that no header can carry: paste it anew"
+    return ""
+
+
+def is_quoted(text: str) -> bool:
+    """Is it between quotes, or a placeholder between angle brackets?"""
+    return len(text) > 1 and text[0] + text[-1] in ("''", '""', "<>")
 
 
 def check_arguments(name: str, value: Callable[..., Any], arguments: int) -> None:

@@ -51,7 +51,9 @@
       try { told = JSON.parse(text); } catch (e) { /* a login page or a proxy's error page */ }
       told = told || {};
       if (answer.ok && typeof told.status === "string") return { status: told.status };
-      return { status: "refused", code, reason: String(told.title || told.detail || "not reve-middleware's answer") };
+      const reason = String(told.title || told.detail || "not reve-middleware's answer");
+      warn("this site refused the chat (" + code + "): " + String(told.detail || reason));
+      return { status: "refused", code, reason };
     } catch (e) {
       return null; // no network, a redirect, too slow
     } finally {
@@ -63,6 +65,7 @@
     current = job;
     job.timer = 0;
     const outcome = await attempt(job.body);
+    if (!outcome && job.tries === 2) warn("three tries to reach " + capture.pathname + " failed: does an ad blocker stop it?");
     if (!outcome && !next) {
       const wait = Math.min(LONGEST_WAIT, 1000 * 2 ** job.tries++);
       job.timer = setTimeout(run, wait * (0.5 + Math.random() / 2), job); // jitter: not all visitors at one moment
@@ -108,7 +111,10 @@
 
   // ---- What the widget calls --------------------------------------------------------------------------------------
 
-  const ignored = (reason) => Promise.resolve({ status: "ignored", reason });
+  function ignored(reason) {
+    warn("chatbot." + name + " does nothing: " + reason);
+    return Promise.resolve({ status: "ignored", reason });
+  }
 
   // JSON numbers are taken as they are written: an id of twenty digits must not be rounded on its way.
   const exact = (key, value, context) => (typeof value === "number" && context ? context.source : value);
@@ -164,6 +170,16 @@
     Object.defineProperty(object, key, { get: () => now, set, configurable: true, enumerable: true });
   }
 
+  // Stands behind an object of ours: whoever asks for what it has not may mean another name of `function=`.
+  const absent = new Proxy({}, {
+    get(target, key) {
+      if (typeof key === "string" && !(key in target) && key !== name && !/^(forget|then|toJSON)$/.test(key)) {
+        warn("chatbot." + key + " is asked for, and there is none: function= says chatbot." + name);
+      }
+      return target[key];
+    },
+  });
+
   function has(object) {
     try { return ours.every(([key]) => made.has(object[key])); } catch (e) { return false; }
   }
@@ -182,7 +198,7 @@
   function ensure() {
     const slot = Object.getOwnPropertyDescriptor(window, "chatbot");
     if (!slot || (slot.configurable && "value" in slot)) {
-      let held = merge(window.chatbot) || merge({});
+      let held = merge(window.chatbot) || merge(Object.create(absent));
       Object.defineProperty(window, "chatbot", {
         get: () => held,
         set: (site) => { held = merge(site) || held; },
@@ -194,7 +210,7 @@
     // `function chatbot`, or `const`, `let` or `class`, or `var` before this script ran.
     try {
       if (!has(chatbot)) {
-        const merged = merge(chatbot) || merge({});
+        const merged = merge(chatbot) || merge(Object.create(absent));
         if (merged !== chatbot) chatbot = merged; // eslint-disable-line no-global-assign
       }
       if (has(chatbot)) return;

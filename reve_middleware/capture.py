@@ -31,7 +31,8 @@ PROBLEMS = {
     "timeout": (408, "Request Timeout", "The body did not arrive in time."),
     "too_large": (413, "Content Too Large", "The body may have at most 2048 bytes."),
     "media_type": (415, "Unsupported Media Type", "The body must be application/json, not encoded."),
-    "ids": (422, "Unprocessable Content", "session_id or chatbot_id is missing, malformed or unknown."),
+    "ids": (422, "Unprocessable Content", "session_id or chatbot_id is missing or malformed."),
+    "bot": (422, "Unprocessable Content", "chatbot_id is not one of the bots that are configured here."),
 }
 BODY_FAULTS = {400: "bad_request", 408: "timeout", 413: "too_large"}
 
@@ -103,6 +104,12 @@ def is_same_origin(request: Request, allowed_origins: frozenset[str]) -> bool:
     return request.scheme != "https" or parts.scheme == "https"
 
 
+def has_lost_its_host(request: Request) -> bool:
+    """Was it refused though no browser says that it comes from elsewhere? Then a proxy may have changed `Host`."""
+    origin = request.one(b"origin") or b""
+    return origin.startswith((b"http://", b"https://")) and not request.values(b"sec-fetch-site")
+
+
 def came_over_plain_http(request: Request) -> bool:
     """Did the browser load the page without TLS? Its `Origin` knows, even behind a proxy that ends TLS.
     Under `Referrer-Policy: no-referrer` that is `null`; but over plain http browsers send no `Sec-Fetch-Site`."""
@@ -134,7 +141,7 @@ def read_ids(body: bytes, settings: Settings) -> Captured | Refusal:
     if not re.fullmatch(r"[\x21-\x7e]{1,128}", session_id) or not settings.session_id.fullmatch(session_id):
         return Refusal("ids")
     if not settings.has_bot(chatbot_id):
-        return Refusal("ids")
+        return Refusal("bot")
     return Captured(session_id, chatbot_id)
 
 

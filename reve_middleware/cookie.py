@@ -82,6 +82,17 @@ class Cookies:
         since, until = lifetime(ids)
         return ids if since <= now <= until else None
 
+    def is_of_another(self, headers: Iterable[bytes], now: int) -> bool:
+        """Is there an ids cookie that is well made and still good, but signed with a key that is none of ours?"""
+        value = find(headers, self.ids_name)
+        if value is None or len(value) > LONGEST_VALUE or self._ids.validate(value):
+            return False
+        try:
+            _, _, captured = json.loads(base64_decode(value.rpartition(self._ids.sep)[0]))
+            return bool(0 <= now - captured <= MAX_AGE * MICRO)
+        except (ValueError, TypeError, BadData):
+            return False
+
     def mark(self, headers: Iterable[bytes]) -> Mark | None:
         """The mark in the `Cookie` header values, if it is genuine."""
         value = find(headers, self.mark_name)

@@ -17,6 +17,7 @@ HOST_SOURCE = re.compile(
     re.IGNORECASE,
 )
 DEFAULT_PORTS = {"http": 80, "https": 443}
+SCRIPT, POST = "script-src 'self', or a nonce", "connect-src 'self'"
 NEEDED_IN_A_SANDBOX = frozenset({"allow-scripts", "allow-same-origin"})
 """Without the first no script runs, without the second the page has no origin, and nothing of ours is for it."""
 
@@ -39,14 +40,13 @@ def permission(policies: Iterable[str], origins: Sequence[str], script_path: str
         return Permission(False)
     scripts = [_first(one, "script-src-elem", "script-src", "default-src") for one in parsed]
     posts = [_first(one, "connect-src", "default-src") for one in parsed]
-    if not all(post is None or _allows(post, origins, post_path) for post in posts):
-        return Permission(False, advice="connect-src 'self'")
+    may_post = all(post is None or _allows(post, origins, post_path) for post in posts)
     limits = [sources for sources in scripts if sources is not None]
     nonces = [match[1] for sources in limits for source in sources if (match := NONCE.fullmatch(source))]
     for nonce in (*nonces, None):
         if all(_may_run(sources, origins, script_path, nonce) for sources in limits):
-            return Permission(True, nonce)
-    return Permission(False, advice="script-src 'self', or a nonce")
+            return Permission(True, nonce) if may_post else Permission(False, advice=POST)
+    return Permission(False, advice=SCRIPT if may_post else f"{SCRIPT}; and {POST}")
 
 
 def _directives(policy: str) -> dict[str, list[str]]:

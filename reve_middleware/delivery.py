@@ -18,8 +18,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .bearer import CurrentToken
+from .cures import NOT_REACHED, REFUSED, cure_of, held_for
 from .gate import HELD_FOR_CONFIGURATION, HELD_FOR_TOKEN, Gate, wait_for
 from .mailbox import Letter, Mailbox
+from .notes import Notes
 from .push import Push
 from .threads import DaemonThreads, importing, run_in
 
@@ -60,6 +62,7 @@ class Owner(Protocol):
     gates: dict[str, Gate]
     attempts: Counter[str]
     looked: Callable[[], object]
+    notes: Notes
 
     def may_end(self, run: Run) -> bool:
         """Is there nothing left to do? Then a new push starts a new run."""
@@ -311,7 +314,8 @@ class Run:
         if outcome.kind == "refused":
             self._mailbox.give_up(letter, reason, now, offer_again=False)
             self._note_open(letter.push, gate.succeeded(now))
-            log.error("bot %s refused a push (%s); it is dropped", bot, reason, extra=_code(outcome))
+            if self._owner.notes.may_say("refused", f"{bot} {reason}"):
+                log.error(REFUSED, bot, reason, cure_of(outcome), extra=_code(outcome))
             self._tell(letter.push, "dropped", reason, letter.attempts, seconds)
             return
         if outcome.kind == "again":
@@ -321,10 +325,10 @@ class Run:
         else:
             said, wait, token = "held", 0.0, outcome.kind == "token"
             held = (HELD_FOR_TOKEN, "token") if token else (HELD_FOR_CONFIGURATION, "configuration")
-            closed, complaint = gate.hold(now, *held), (logging.ERROR, HELD[token])
+            closed, complaint = gate.hold(now, *held), (logging.ERROR, held_for(reason, token))
         gone = self._keep(letter, now + wait, now)
         if closed:
-            log.log(*complaint, bot, reason, extra=_code(outcome))
+            log.log(*complaint, bot, reason, cure_of(outcome), extra=_code(outcome))
         if gone:
             said, reason = "dropped", gone
         self._tell(letter.push, said, reason, letter.attempts, seconds)
@@ -366,13 +370,6 @@ async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-NOT_REACHED = "bot %s is not reached (%s); pushes wait"
-HELD = {
-    True: "bot %s does not accept the token (%s); its pushes wait, and it is probed once a minute",
-    False: "bot %s: the webhook link does not work (%s); its pushes wait, and it is probed every 5 minutes",
-}
 
 
 def _code(outcome: Outcome) -> dict[str, str]:

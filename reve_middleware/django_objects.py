@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
 from contextlib import aclosing
 from http.cookies import CookieError, Morsel
 from io import BytesIO
@@ -157,9 +157,11 @@ class Pull(NamedTuple):
     chunks: Generator[bytes, None, None] | AsyncGenerator[bytes, None]
 
 
-def put_in(response: Any, tag: bytes, notes: Notes, under_asgi: bool) -> Generator[Pull, Any, None]:
+def put_in(
+    response: Any, tag: bytes, notes: Notes, meta: Mapping[str, Any], under_asgi: bool
+) -> Generator[Pull, Any, None]:
     """Put the tag into a page, if it has a head. Streaming stays streaming."""
-    page = _Page(tag, notes)
+    page = _Page(tag, notes, meta)
     if not response.streaming:
         chunks = page.take(response.content, last=True)
         if page.found:
@@ -206,9 +208,10 @@ def _grow(response: Any, tag: bytes) -> None:
 class _Page:
     """The beginning of a page, until its head is found."""
 
-    def __init__(self, tag: bytes, notes: Notes) -> None:
+    def __init__(self, tag: bytes, notes: Notes, meta: Mapping[str, Any]) -> None:
         self._tag = tag
         self._notes = notes
+        self._meta = meta
         self._finder = HeadFinder()
         self._held: list[bytes] = []
         self._searching = True
@@ -223,7 +226,7 @@ class _Page:
         if offset == HeadFinder.MORE:
             return []
         if offset == HeadFinder.NONE:
-            self._notes.say("no_head")
+            self._notes.no_head(self._finder, self._meta.get("HTTP_SEC_FETCH_DEST") == "document")
             return self.release()
         self.found = True
         return insert(self.release(), offset, self._tag)

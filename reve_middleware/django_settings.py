@@ -29,7 +29,7 @@ from django.utils.module_loading import (  # type: ignore[import-untyped, import
 from .asking import ASK_SECONDS, is_async
 from .bot import Bot
 from .errors import SettingsError
-from .settings import Keywords, Settings
+from .settings import Keywords, Settings, closest_keyword
 
 MIDDLEWARE = "reve_middleware.django.ReveMiddleware"
 IMPORTED = ("PROFILE", "IDENTITY", "CONSENT", "PAYLOAD", "HANDOFF", "CLIENT", "ON_RESULT")
@@ -79,10 +79,8 @@ def _check_keys() -> None:
         raise SettingsError(f"REVE is a {kind.__name__}: {NEEDED}")
     for key in _given():
         if not isinstance(key, str) or not key.isupper() or key.lower() not in Keywords.__annotations__:
-            from difflib import get_close_matches
-
-            close = get_close_matches(str(key).lower(), Keywords.__annotations__, 1)
-            raise SettingsError(f"REVE has no key {key!r}" + (f"; did you mean {close[0].upper()!r}?" if close else ""))
+            meant = closest_keyword(str(key))
+            raise SettingsError(f"REVE has no key {key!r}" + (f"; did you mean {meant.upper()!r}?" if meant else ""))
 
 
 def _names_a_callable(key: str) -> bool:

@@ -58,7 +58,11 @@ class DjangoShell(Shell):
 
     def stands_down(self, request: Any) -> bool:
         """Is a layer of ours outside?"""
-        return KEY in request.META or KEY in getattr(request, "scope", ()) or is_inside()
+        if not (KEY in request.META or KEY in getattr(request, "scope", ()) or is_inside()):
+            return False
+        if not self._stands_down:
+            self._stand_down(request.META.get(KEY) or getattr(request, "scope", {}).get(KEY))
+        return True
 
     def is_own(self, request: Any) -> bool:
         if not self._begun:
@@ -109,7 +113,7 @@ class DjangoShell(Shell):
             return
         if "Content-Security-Policy" not in response and (nonce := nonce_of(request)) is not None:
             tag = self._core.tag(visit.mount, nonce).encode()
-        yield from put_in(response, tag, self._notes, self._under_asgi)
+        yield from put_in(response, tag, self._notes, request.META, self._under_asgi)
 
     # Carrying out what a flow asks for ---------------------------------------------------------
 

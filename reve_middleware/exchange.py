@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 from . import bridge, capture, csp, inject
 from .capture import Refusal
 from .cookie import Ids
-from .handover import UNDECIDED, UNKNOWN, Memory, Verdict, hand_over, sign_out_push
+from .handover import UNDECIDED, UNKNOWN, UNSAID_BY_ANYBODY, Memory, Verdict, hand_over, sign_out_push
 from .messages import (
     NO_ANSWER,
     Answer,
@@ -53,6 +53,9 @@ class Core:
         self.settings = settings
         self.memory = memory
         self.quiet = Quiet(settings, memory)
+        self._told_of_keys = False
+        self._expects_sign_out = not settings.routes.name_logouts
+        """Is it still to be told that nobody calls `sign_out()`?"""
         self.bridge_path = f"{settings.path}/bridge.js"
         self.session_path = f"{settings.path}/session"
         self._plain_tags: dict[str, bytes] = {}
@@ -115,6 +118,8 @@ class Core:
         if refusal is not None:
             if refusal.reason == "plain_http":
                 yield Note("plain_http")
+            elif refusal.reason == "cross_origin" and capture.has_lost_its_host(request):
+                yield Note("cross_origin")
             refused = capture.refuse(refusal.reason)
             return refused._replace(body=b"") if request.method == "HEAD" else refused
         if request.method == "DELETE":
@@ -124,7 +129,13 @@ class Core:
             return capture.refuse(capture.BODY_FAULTS[body.status])
         captured = capture.read_ids(body, settings)
         if isinstance(captured, Refusal):
+            if captured.reason == "bot":
+                yield Note("bot", ", ".join(bot.chatbot_id for bot in settings.bots))
+            elif captured.reason == "ids":
+                yield Note("ids")
             return capture.refuse(captured.reason)
+        if settings.dev and not capture.came_over_plain_http(request):
+            yield Note("dev_https")
         ids = Ids(captured.chatbot_id, captured.session_id, now)
         return (yield from self._captured(request, ids, now))
 
@@ -144,6 +155,8 @@ class Core:
             found, set_cookies = looked_up
         if found is None:
             found = UNKNOWN if settings.consent is None else UNDECIDED
+        if found is UNSAID_BY_ANYBODY:
+            yield Note("nobody")
         if found.status == "undecided":
             return capture.answer("declined", [])
         if found.status == "declined":
@@ -172,7 +185,11 @@ class Core:
         """What becomes of a response whose head is about to be sent."""
         settings = self.settings
         headers, route = start.headers, settings.routes.of(request.path)
-        ids = settings.cookies.ids(request.values(b"cookie"), now)
+        sent = request.values(b"cookie")
+        ids = settings.cookies.ids(sent, now)
+        if ids is None and sent and not self._told_of_keys and settings.cookies.is_of_another(sent, now):
+            self._told_of_keys = True
+            yield Note("foreign_key")
         if ids is not None and settings.has_bot(ids.chatbot_id):
             cookies = yield from self._visitor(request, start, visit, ids, now, route)
             if cookies:
@@ -188,18 +205,26 @@ class Core:
     ) -> Generator[Verb, Any, list[Header]]:
         settings = self.settings
         if visit.signed_out or route.signs_out:
+            self._expects_sign_out = False
             yield Discard(ids.key)
             consented = yield from self._consented()
             push = sign_out_push(settings, ids, now) if consented else None
             if push is not None:
                 yield Offer(push)
             return _set_cookies(settings.cookies.drop())
-        if not is_enabled(route, visit) or is_shared(start.headers):
+        if not is_enabled(route, visit):
+            return []
+        if is_shared(start.headers):
+            if inject.page_type(start.headers) is not None:
+                yield Note("public")
             return []
         if request.one(b"sec-fetch-dest") in NEVER_ASKED:
             return []
         mark = settings.cookies.mark(request.values(b"cookie"))
         verdict = yield from hand_over(settings, self.memory, ids, mark, visit, now, capture=False)
+        if verdict.status == "anonymous" and self._expects_sign_out and mark is not None and _is_page(request, start):
+            self._expects_sign_out = False
+            yield Note("no_sign_out")
         if verdict.status in ("another", "declined"):
             yield Discard(ids.key)
             return _set_cookies(settings.cookies.drop())
@@ -220,6 +245,11 @@ class Core:
 
 Page: TypeAlias = tuple[bytes, list[int]]
 """The tag for a page, and which of its headers change with it. (Named tuples take ten times as long to make.)"""
+
+
+def _is_page(request: Request, start: Start) -> bool:
+    """Does the browser show it as a page, and not use it in one?"""
+    return request.one(b"sec-fetch-dest") == b"document" and inject.page_type(start.headers) is not None
 
 
 class Outgoing(NamedTuple):

@@ -40,6 +40,8 @@ class Verdict(NamedTuple):
 
 ANONYMOUS = Verdict("anonymous")
 UNKNOWN = Verdict("unknown")
+UNSAID_BY_ANYBODY = Verdict("unknown")
+"""There is no `profile=`, and `identify()` was not called."""
 DECLINED = Verdict("declined")
 UNDECIDED = Verdict("undecided")
 ANOTHER = Verdict("another")
@@ -126,7 +128,7 @@ def _known_without_profile(case: _Case, said: _Who) -> Verdict | None:
         ):
             case.memory.quiet(case.ids.key)
             return Verdict("current", mark, Seen(answer, by_version=True, profile=None))
-    return UNKNOWN if case.settings.profile is None else None
+    return UNSAID_BY_ANYBODY if case.settings.profile is None else None
 
 
 def _compare(case: _Case, profile: Any, said: _Who) -> Generator[Verb, Any, Verdict]:

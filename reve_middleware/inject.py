@@ -55,6 +55,7 @@ PLAIN: Final = re.compile(
 )
 """What most pages begin with; whatever it does not match is looked at step by step."""
 BEGUN: Final = re.compile(rb"<(?:html|head)[ \t\r\n\f/]|<!doctype[ \t\r\n\f]+html", re.IGNORECASE)
+BEGINS_LIKE_A_PAGE: Final = re.compile(rb"<(?:!doctype|html)", re.IGNORECASE)
 WORDS: Final = (b"<!--", b"<!doctype html", b"<html", b"<head")
 
 
@@ -189,6 +190,10 @@ class HeadFinder:
         if found == self.MORE and (last or len(self._seen) >= HELD_BACK):
             return self.NONE
         return self.NONE if found > HELD_BACK else found
+
+    def begins_like_a_page(self) -> bool:
+        """Was there a doctype or an `html` tag, where no head was found?"""
+        return BEGINS_LIKE_A_PAGE.search(self._seen, 0, self._at) is not None
 
     def _scan(self, last: bool) -> int:
         seen = self._seen

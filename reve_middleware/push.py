@@ -10,6 +10,7 @@ import marshal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from inspect import iscoroutine
 from json import encoder
 from json.encoder import encode_basestring
 from typing import Any, Literal, NoReturn, TypeAlias
@@ -18,6 +19,9 @@ from .errors import ProfileError
 
 LARGEST_PROFILE = 16 * 1024
 """Bytes of JSON."""
+
+DEEPEST_LOOK = 8
+"""Levels of a profile that are searched for what is not JSON."""
 
 Payload: TypeAlias = Literal["nested", "flat"] | Callable[[str, str, dict[str, Any]], Any]
 
@@ -65,7 +69,7 @@ def encode_profile(profile: Any) -> bytes:
     Raises `ProfileError`, whose text names the field and what is wrong with it.
     """
     if type(profile) is not dict and not isinstance(profile, Mapping):
-        raise ProfileError(f'the profile is a {type(profile).__name__}, not a dict such as {{"name": …}}')
+        raise ProfileError(_is_no_dict(profile))
     try:
         fields = dict(profile)
     except Exception as error:  # a mapping that reads when it is asked
@@ -76,7 +80,8 @@ def encode_profile(profile: Any) -> bytes:
     try:
         data = _dump_quickly(fields)
     except Exception:
-        raise ProfileError(_name_the_culprit(fields)) from None
+        complaint = _is_no_dict(profile) if _is_request(profile) else _name_the_culprit(fields)
+        raise ProfileError(complaint) from None
     if len(data) > LARGEST_PROFILE:
         largest = max(fields, key=lambda name: len(_dump(fields[name])))
         raise ProfileError(
@@ -157,16 +162,75 @@ _dump_quickly = _prepared()
 _dump_bot = lru_cache(64)(_dump)
 
 
+def _is_no_dict(profile: Any) -> str:
+    if iscoroutine(profile):
+        return "the profile is a coroutine: await it first"
+    example = 'such as {"id": user.id, "name": user.name}'
+    return f"the profile is a {type(profile).__name__}: it must be a dict of what the bot may know, {example}"
+
+
+def _is_request(profile: Any) -> bool:
+    """Starlette's are mappings."""
+    return type(profile).__name__.endswith("Request")
+
+
 def _name_the_culprit(fields: Mapping[str, Any]) -> str:
     for name, value in fields.items():
         try:
             _dump({name: value})
         except Exception as error:
+            if type(error) is TypeError:
+                return f"field {printable(name)} {_what_is_no_json(value)}"
             reason = {
-                "TypeError": "is not JSON (text, number, true, false, None, list or dict)",
                 "ValueError": "is not JSON (NaN, infinity, or it contains itself)",
                 "UnicodeEncodeError": "has text that is not valid Unicode",
                 "RecursionError": "is nested too deeply",
             }.get(type(error).__name__, "is not JSON")
             return f"field {printable(name)} ({type(value).__name__}) {reason}"
     return "the profile is not JSON"
+
+
+JSON_VALUES = "text, a number, true, false, None, a list or a dict"
+CURES = {
+    **dict.fromkeys(("datetime", "date", "time"), ".isoformat()"),
+    **dict.fromkeys(("UUID", "Decimal", "Path", "PosixPath", "HttpUrl", "ObjectId"), "str(…)"),
+    **dict.fromkeys(("set", "frozenset"), "sorted(…)"),
+    **dict.fromkeys(("QuerySet", "generator", "dict_keys", "dict_values", "map", "filter"), "list(…)"),
+    **dict.fromkeys(("function", "method"), "its value, f() instead of f"),
+    "coroutine": "its value: await it",
+    "bytes": ".decode()",
+    "timedelta": ".total_seconds()",
+}
+"""How values that people have become JSON."""
+
+
+def _what_is_no_json(value: Any) -> str:
+    """The kind of value that does not go, however deep it is, and what would."""
+    culprit = _innermost_culprit(value)
+    kind = type(culprit).__name__
+    what = f"is a {kind}" if culprit is value else f"holds a {kind}"
+    if isinstance(culprit, dict):
+        return f"{what} whose keys are not all text, which is not JSON"
+    right = (
+        f"write {CURES[kind]}" if kind in CURES else "it must be text, a number, true, false, None, a list or a dict"
+    )
+    return f"{what}, which is not JSON: {right}"
+
+
+def _innermost_culprit(value: Any) -> Any:
+    for _ in range(DEEPEST_LOOK):
+        try:
+            inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+            culprit = next(one for one in inside if not _is_json(one))
+        except Exception:  # nothing inside, or one that reads when it is asked
+            return value
+        value = culprit
+    return value
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        _dump(value)
+    except Exception:
+        return False
+    return True

@@ -53,6 +53,9 @@ class Routes:
         self._known: dict[str, Route] = {}
         self.all_alike = self._routes is None and not self._exclude and not self._logout
         """Is each path EVERYWHERE?"""
+        self.name_logouts = bool(self._logout)
+        self.single_pages = _single_pages(routes or ())
+        """Globs of `routes=` that mean one page, and none of those below it."""
 
     def of(self, path: str) -> Route:
         """The route of a path inside the mount."""
@@ -67,6 +70,11 @@ class Routes:
                 self._known.clear()
             self._known[path] = found
         return found
+
+
+def _single_pages(globs: Sequence[str]) -> list[str]:
+    plain = [glob for glob in globs if not re.search(r"[*?\[]|/$|\.\w+$", glob)]
+    return [glob for glob in plain if not Globs(globs).match(f"{glob}/x")]
 
 
 def enabled(view: T) -> T:

@@ -26,6 +26,7 @@ from .delivery import Run
 from .gate import Gate
 from .mailbox import Mailbox
 from .messages import Offered
+from .notes import Notes
 from .push import Push
 from .threads import importing
 
@@ -51,6 +52,7 @@ class Sender:
     def __init__(self, settings: Settings, clock: Callable[[], float] = delivery_clock.now) -> None:
         self._settings = settings
         self._clock = clock
+        self.notes = Notes()
         self._begin()
         _senders.add(self)
 

@@ -7,6 +7,7 @@ one `SettingsError` that names the keyword, its value (never a secret's) and wha
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ from .routes import Routes
 SHORTEST_KEY = 32
 """Characters."""
 SESSION_ID = r"[A-Za-z0-9._:~-]{1,128}"
+NO_GLOB = re.compile(r"\.\*|\\|^\^|\$$|<.*>|\{.*\}|\(.*\)")
+"""What stands in regular expressions and in routes of frameworks, and in no path that people give."""
 URL_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 TAKEN_FUNCTIONS = ("forget", "__proto__", "constructor", "prototype")
 
@@ -60,6 +63,22 @@ class Keywords(TypedDict, total=False):
     on_result: Callable[[Any], Any] | None
 
 
+OTHER_WORDS = {
+    "url": "webhook_url", "link": "webhook_url", "api_key": "token", "bearer": "token", "auth": "token",
+    "bot": "chatbot_id", "bot_id": "chatbot_id", "botid": "chatbot_id", "salt": "secret_key", "debug": "dev",
+    "user": "profile", "get_user": "profile", "callback": "profile", "widget": "account_id",
+}  # fmt: skip
+"""What people write instead, where the letters do not tell."""
+
+
+def closest_keyword(name: str) -> str | None:
+    """The keyword that was meant, if that can be told."""
+    from difflib import get_close_matches
+
+    name = name.lower()
+    return OTHER_WORDS.get(name) or next(iter(get_close_matches(name, Keywords.__annotations__, 1)), None)
+
+
 class Settings:
     """Every keyword, checked. Built once for each middleware; nothing changes afterwards."""
 
@@ -73,11 +92,10 @@ class Settings:
         given = dict(keywords)
         for name in given:
             if name not in Keywords.__annotations__:
-                from difflib import get_close_matches
-
-                close = get_close_matches(name, Keywords.__annotations__, 1)
+                meant = closest_keyword(name)
                 raise SettingsError(
-                    f"there is no keyword {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+                    f"there is no keyword {name!r}"
+                    + (f"; did you mean {meant!r}?" if meant else "; the README's table has them all")
                 )
         self.bots = _bots(given)
         self._bots = {bot.chatbot_id: bot for bot in self.bots}
@@ -151,12 +169,19 @@ def _bots(given: dict[str, Any]) -> tuple[Bot, ...]:
     one = ("webhook_url", "token", "chatbot_id", "endpoint", "logout_endpoint")
     if given.get("bots") is None:
         found = {name: given[name] for name in one if given.get(name) is not None}
+        from_environment = []
         for name in one[:3]:
             if name not in found and f"REVE_{name.upper()}" in os.environ:
                 found[name] = os.environ[f"REVE_{name.upper()}"]
+                from_environment.append(name)
             if not found.get(name):
                 wrong(name, None, NEEDED[name], f"REVE_{name.upper()}")
-        return (Bot(**found),)
+        try:
+            return (Bot(**found),)
+        except SettingsError as error:
+            complaint = str(error)
+        found.clear()
+        raise SettingsError(complaint + _source(complaint, from_environment))
     for name in one:
         if given.get(name) is not None:
             raise SettingsError(f"{name} and bots are both given: put {name} into a Bot(…) of the list")
@@ -169,6 +194,12 @@ def _bots(given: dict[str, Any]) -> tuple[Bot, ...]:
             wrong("chatbot_id", bot.chatbot_id, "different for each Bot of the list")
         seen.add(bot.chatbot_id)
     return tuple(bots)
+
+
+def _source(complaint: str, from_environment: Sequence[str]) -> str:
+    """Where a value came from, if it was not given as a keyword."""
+    name = complaint.partition(" ")[0].partition("=")[0]
+    return f" (it comes from REVE_{name.upper()} in the environment)" if name in from_environment else ""
 
 
 def _secret_keys(keys: Any) -> list[str]:
@@ -194,7 +225,12 @@ def _callable(given: dict[str, Any], name: str, arguments: int, right: str = "")
     if value is None:
         return None
     if not callable(value):
-        wrong(name, value, right or f"a callable of {('nothing', 'one argument')[arguments]}")
+        right = right or f"a callable of {('nothing', 'one argument')[arguments]}"
+        if arguments != 1 or isinstance(value, (str, int, float)):
+            wrong(name, value, right)
+        if inspect.iscoroutine(value):
+            value.close()
+        raise SettingsError(f"{name} is a {type(value).__name__}: it must be {right}, and not what that returns")
     check_arguments(name, value, arguments)
     return value
 
@@ -213,6 +249,10 @@ def _texts(given: dict[str, Any], name: str, example: str) -> tuple[str, ...]:
 def _globs(given: dict[str, Any], name: str) -> tuple[str, ...]:
     globs = _texts(given, name, "('/account/*',)")
     for glob in globs:
+        if "://" in glob:
+            wrong(name, glob, "paths without scheme and host, such as '/account/*'")
+        if NO_GLOB.search(glob):
+            wrong(name, glob, "globs, not regular expressions or route patterns: '*' is anything, as in '/account/*'")
         if not glob.startswith(("/", "*")):
             wrong(name, glob, f"paths that begin with '/', such as {'/' + glob!r}")
     return globs

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
 import time
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Never, Unpack
 
+from . import server
+from .application import OfTheApplication, check_application, is_inside_itself
 from .asking import Callables, is_async
 from .errors import SettingsError
 from .exchange import Core
@@ -24,11 +24,17 @@ class Shell:
 
     protocol = ""
 
-    def __init__(self, app: Any, **keywords: Unpack[Keywords]) -> None:
+    if not TYPE_CHECKING:  # a type checker says it by itself
+        route, get, post, run, mount, config = (OfTheApplication() for _ in range(6))
+        add_middleware, middleware, include_router, exception_handler = (OfTheApplication() for _ in range(4))
+        add_url_rule, register_blueprint, before_request, test_client = (OfTheApplication() for _ in range(4))
+
+    def __init__(self, app: Any, *misplaced: Never, **keywords: Unpack[Keywords]) -> None:
         """Raises `SettingsError` where a keyword is missing or wrong; see the README's table."""
         try:
-            _check_application(app, self)
+            check_application(app, type(self).__name__, self.protocol, len(misplaced))
         except SettingsError:
+            misplaced = ()
             keywords.clear()  # type: ignore[attr-defined]  # error trackers show the locals of frames
             raise
         self.app = app
@@ -47,10 +53,16 @@ class Shell:
         self._ids_cookie = self._settings.cookies.ids_name
         self._begun = self._settings.outbox is None
         """Has what a killed process left in the outbox been looked for?"""
+        self._stands_down = False
         if self._settings.dev:
             self._notes.say("dev")
-        if _is_uwsgi_without_threads():
+        if server.is_uwsgi_without_threads():
             self._notes.say("uwsgi")
+        workers = server.workers()
+        if workers > 1 and self._settings.outbox is None and self._settings.handoff is None:
+            self._notes.say("workers", str(workers))
+        for page in self._settings.routes.single_pages:
+            self._notes.say("one_page", repr(page))
 
     def stats(self) -> dict[str, Any]:
         """Counts of pushes offered, delivered, dropped by reason and waiting; each bot's state."""
@@ -64,6 +76,16 @@ class Shell:
     def __repr__(self) -> str:
         app = type(getattr(self, "app", None)).__name__  # a traceback may show it before it is built
         return f"<{type(self).__name__} around {app}, {getattr(self, '_settings', None)!r}>"
+
+    def _stand_down(self, visit: Any) -> None:
+        """A layer of ours is outside of this one; said once, and `_stands_down` keeps it from being looked at again."""
+        if visit is not None and visit.is_of(self._core):
+            complaint = is_inside_itself(self)
+            if complaint:
+                raise SettingsError(complaint)
+        else:
+            self._notes.say("inner")
+        self._stands_down = True
 
     def _begin(self) -> None:
         self._begun = True
@@ -98,37 +120,3 @@ def _settings(keywords: Any, protocol: str) -> Settings:
 def now_in_microseconds() -> int:
     """The wall clock, as cookies and marks carry it."""
     return time.time_ns() // 1000
-
-
-def _is_uwsgi_without_threads() -> bool:
-    """Until 2.0.26 uWSGI starts Python without threads unless it is told to. It brings its module along."""
-    uwsgi = sys.modules.get("uwsgi")
-    options, version = getattr(uwsgi, "opt", None), getattr(uwsgi, "version_info", (9,))
-    if not isinstance(options, dict) or version[:3] >= (2, 0, 27) or "threads" in options:
-        return False
-    enabled = options.get("enable-threads", b"no")  # True where it has no value
-    return isinstance(enabled, bytes) and enabled.lower() in (b"no", b"off", b"false", b"0")
-
-
-def _check_application(app: Any, shell: Shell) -> None:
-    if not callable(app):
-        article = {"ASGI": "an", "WSGI": "a"}[shell.protocol]
-        raise SettingsError(
-            f"the application is a {type(app).__name__}: it must be {article} {shell.protocol} application"
-        )
-    try:
-        signature = inspect.signature(app)
-    except (TypeError, ValueError):
-        return
-    if shell.protocol == "ASGI" and _takes(signature, 2) and not _takes(signature, 3):
-        raise SettingsError("the application is called like a WSGI one: wrap it in ReveWSGIMiddleware")
-    if shell.protocol == "WSGI" and (is_async(app) or (_takes(signature, 3) and not _takes(signature, 2))):
-        raise SettingsError("the application is called like an ASGI one: wrap it in ReveMiddleware")
-
-
-def _takes(signature: inspect.Signature, arguments: int) -> bool:
-    try:
-        signature.bind(*range(arguments))
-    except TypeError:
-        return False
-    return True

@@ -51,6 +51,10 @@ class Visit:
     def profile(self, profile: Any) -> None:
         self._profile = profile
 
+    def is_of(self, tagger: Any) -> bool:
+        """Was it made by the layer whose tagger this is?"""
+        return self._tagger is tagger
+
     def __deepcopy__(self, _: Any) -> Visit:
         return self  # an application may copy its scope or environ, and is still in the same request
 

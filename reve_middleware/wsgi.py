@@ -50,6 +50,8 @@ class ReveWSGIMiddleware(Shell):
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if KEY in environ or is_inside():  # a layer of ours is outside: this one stands down
+            if not self._stands_down:
+                self._stand_down(environ.get(KEY))
             return self.app(environ, start_response)  # type: ignore[no-any-return]
         if not self._begun:
             self._begin()

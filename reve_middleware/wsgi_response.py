@@ -159,7 +159,7 @@ class Response:
             return []
         chunks = self.chunks
         if found == HeadFinder.NONE:
-            self.shell._notes.say("no_head")
+            self.shell._notes.no_head(self._finder, self.environ.get("HTTP_SEC_FETCH_DEST") == "document")
         else:
             if found <= len(chunks[0]):
                 beginning.learn(chunks[0][:found])

@@ -127,3 +127,18 @@ def visiting(**said: Any) -> Visit:
     for name, value in said.items():
         setattr(visit, name, value)
     return visit
+
+
+JSON_VALUES = "text, a number, true, false, None, a list or a dict"
+
+
+def no_dict(kind: str) -> str:
+    """What is said of a profile that is no dict."""
+    example = 'such as {"id": user.id, "name": user.name}'
+    return f"the profile is a {kind}: it must be a dict of what the bot may know, {example}"
+
+
+def no_json(field: str, kind: str, right: str = f"it must be {JSON_VALUES}") -> str:
+    """What is said of a field that is, or holds, what is not JSON."""
+    verb = "" if kind.startswith("holds ") else "is a "
+    return f"field {field} {verb}{kind}, which is not JSON: {right}"

@@ -30,11 +30,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clock": set(),
     "concurrency": set(),
     "csp": set(),
+    "cures": set(),
     "errors": set(),
     "gate": set(),
+    "hints": set(),
     "mark": set(),
     "messages": set(),
     "notes": set(),
+    "server": set(),
     "threads": {"concurrency"},
     "visitor": set(),
     # The core: values in, values out.
@@ -59,21 +62,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     "database": {"ledger"},
     "writer": {"concurrency", "database", "ledger", "mailbox"},
     "outbox": {"database", "ledger", "mailbox", "messages", "push", "recollection", "writer"},
-    "bearer": {"bot", "threads"},
+    "bearer": {"bot", "hints", "threads"},
     "metrics": {"errors"},
     "webhook": {"bot", "push", "settings"},
-    "delivery": {"bearer", "gate", "mailbox", "push", "settings", "threads", "webhook"},
+    "delivery": {"bearer", "cures", "gate", "mailbox", "notes", "push", "settings", "threads", "webhook"},
     "sender": {
-        "clock", "concurrency", "delivery", "gate", "mailbox", "messages", "outbox", "push", "settings", "threads",
+        "clock", "concurrency", "delivery", "gate", "mailbox", "messages", "notes", "outbox", "push", "settings",
+        "threads",
         "webhook",
     },
     "settling": {"clock", "sender"},
     "handoff": {"asking", "concurrency", "errors", "messages", "notes", "push", "recollection", "threads"},
     "worker": {"bearer", "bot", "errors", "gate", "push", "recollection", "settings", "threads", "webhook"},
     # The shells.
-    "asking": {"concurrency", "messages", "notes", "threads"},
+    "asking": {"concurrency", "hints", "messages", "notes", "threads"},
+    "application": {"asking", "errors"},
     "shell": {
-        "asking", "errors", "exchange", "handoff", "handover", "inject", "messages", "notes", "sender", "settings",
+        "application", "asking", "errors", "exchange", "handoff", "handover", "inject", "messages", "notes", "sender",
+        "server", "settings",
     },
     "scope": {"inject", "messages"},
     "asgi": {
@@ -134,8 +140,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }  # fmt: skip
 
 PURE = (
-    "bridge", "capture", "cookie", "csp", "errors", "exchange", "gate", "handover", "inject", "mark", "messages",
-    "push", "recollection", "routes", "settings", "visitor", "check.caching", "check.cookies", "check.finding",
+    "bridge", "capture", "cookie", "csp", "cures", "errors", "exchange", "gate", "handover", "hints", "inject", "mark",
+    "messages", "push", "recollection", "routes", "settings", "visitor", "check.caching", "check.cookies", "check.finding",
     "check.link", "check.markup", "check.page", "check.policy", "check.refusals", "check.response", "check.script",
     "check.tag",
 )  # fmt: skip

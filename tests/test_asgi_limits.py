@@ -226,7 +226,10 @@ def test_a_callable_that_hangs_three_times_is_left_alone(
     visitor.get("/")
     assert patience.asked == 5
     assert said(caplog) == [
-        ("timed_out", f"{keyword}= took more than 0.02 s; the visitor counts as unknown"),
+        (
+            "timed_out",
+            f"{keyword}= took more than 0.02 s (read what the login has loaded); the visitor counts as unknown",
+        ),
         ("suspended", f"{keyword}= took too long three times in a row: it is not asked for 30 s"),
     ]
 
@@ -303,5 +306,9 @@ def test_a_generator_is_no_answer(asgi: ShellKind, caplog: pytest.LogCaptureFixt
     visitor = asgi.site(profile=profile)
     assert visitor.capture().json == {"status": "anonymous"}
     assert said(caplog) == [
-        ("profile", 'the profile is not pushed: the profile is a async_generator, not a dict such as {"name": …}')
+        (
+            "profile",
+            "the profile is not pushed: the profile is a async_generator: "
+            'it must be a dict of what the bot may know, such as {"id": user.id, "name": user.name}',
+        )
     ]

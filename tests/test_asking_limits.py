@@ -65,7 +65,7 @@ def test_after_three_time_outs_it_is_left_alone(clock: Clock) -> None:
         assert asyncio.run(times(5)) == [NO_ANSWER] * 5
         assert moody.asked == 3
         assert log.texts() == [
-            "profile= took more than 0.05 s; the visitor counts as unknown",
+            "profile= took more than 0.05 s (read what the login has loaded); the visitor counts as unknown",
             "profile= took too long three times in a row: it is not asked for 30 s",
         ]
         assert log.codes() == ["timed_out", "suspended"]

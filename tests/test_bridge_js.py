@@ -1257,6 +1257,58 @@ def test_the_policy_lets_nothing_else_through(tab, widget):
         assert tab.run(refused, url) == "TypeError"
 
 
+# ---- What the console says of mistakes ----------------------------------------------------------------------
+
+
+def test_a_refusal_is_told_once(tab, site, timers):
+    """A site that refuses the chat says why in the console, once for each reason."""
+    detail = "chatbot_id is not one of the bots that are configured here."
+    for _ in range(2):
+        site.answer(Answer(422, {"title": "Unprocessable Content", "detail": detail}))
+    site.answer(Answer(401, b"<h1>login</h1>"))
+    tab.visit()
+    for session in ("s1", "s2", "s3"):
+        assert tab.identify(session)["status"] == "refused"
+    assert tab.warnings == [
+        f"reve-middleware: this site refused the chat (422): {detail}",
+        "reve-middleware: this site refused the chat (401): not reve-middleware's answer",
+    ]
+
+
+def test_a_blocked_report_is_told_once(tab, timers):
+    """An ad blocker that stops the report: after three tries the console asks for it, once, and it is tried on."""
+    tab.visit()
+    tab.page.route("**/_reve/session", lambda route: route.abort("blockedbyclient"), times=5)
+    tab.start("outcome", "chatbot.identify({session_id: 's1'})")
+    for tries in range(5):
+        tab.until("window.waits().length")
+        assert len(tab.warnings) == (tries >= 2)
+        tab.run("() => window.elapse()")
+    assert tab.run("() => window.outcome") == {"status": "queued"}
+    assert tab.warnings == [
+        "reve-middleware: three tries to reach /app/_reve/session failed: does an ad blocker stop it?"
+    ]
+
+
+def test_a_call_without_ids_is_told_once(tab):
+    """A call that does nothing says so in the console as well."""
+    tab.visit()
+    tab.run("() => { chatbot.identify(); chatbot.identify({}); }")
+    assert tab.warnings == ["reve-middleware: chatbot.identify does nothing: no session_id"]
+
+
+def test_another_name_than_the_settings(tab):
+    """A bot that calls another function than function= says: both names are in the console; nothing else changes."""
+    tab.visit(bridge=tag(function="whoIsIt"))
+    assert tab.run("() => { try { chatbot.identify({}); } catch (error) { return error.name; } }") == "TypeError"
+    tab.run("() => [chatbot.identify, chatbot.whoIsIt, chatbot.forget, chatbot.then, `${chatbot}`, 'x' in chatbot]")
+    assert tab.warnings == [
+        "reve-middleware: chatbot.identify is asked for, and there is none: function= says chatbot.whoIsIt"
+    ]
+    tab.visit(before=script("window.chatbot = {own: 1};"), bridge=tag(function="whoIsIt"))
+    assert tab.run("() => [chatbot.own, typeof chatbot.identify]") == [1, "undefined"]
+
+
 # ---- tests/browser.py --------------------------------------------------------------------------------------
 
 

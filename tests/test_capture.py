@@ -152,7 +152,8 @@ REFUSALS = {
     "timeout": (408, "Request Timeout", "The body did not arrive in time."),
     "too_large": (413, "Content Too Large", "The body may have at most 2048 bytes."),
     "media_type": (415, "Unsupported Media Type", "The body must be application/json, not encoded."),
-    "ids": (422, "Unprocessable Content", "session_id or chatbot_id is missing, malformed or unknown."),
+    "ids": (422, "Unprocessable Content", "session_id or chatbot_id is missing or malformed."),
+    "bot": (422, "Unprocessable Content", "chatbot_id is not one of the bots that are configured here."),
 }
 
 

@@ -96,6 +96,16 @@ def test_anything_but_one_json_object_is_a_bad_request(bad: bytes) -> None:
         body(session_id="<script>"),
         body(chatbot_id=None),
         body(chatbot_id=["bot-1"]),
+    ],
+)
+def test_ids_that_are_malformed_are_a_422(bad: bytes) -> None:
+    """A session id is 1 to 128 characters of `[A-Za-z0-9._:~-]`; both ids are text."""
+    assert read_ids(bad, SETTINGS) == Refusal("ids")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
         body(chatbot_id=""),
         body(chatbot_id="bot-2"),
         body(chatbot_id="BOT-1"),
@@ -105,9 +115,9 @@ def test_anything_but_one_json_object_is_a_bad_request(bad: bytes) -> None:
         body(chatbot_id="\ud800"),
     ],
 )
-def test_ids_that_are_malformed_or_unknown_are_a_422(bad: bytes) -> None:
-    """A session id is 1 to 128 characters of `[A-Za-z0-9._:~-]`; a chatbot id is exactly one of the configured ones."""
-    assert read_ids(bad, SETTINGS) == Refusal("ids")
+def test_another_bot_is_a_422(bad: bytes) -> None:
+    """A chatbot id is exactly one of the configured ones."""
+    assert read_ids(bad, SETTINGS) == Refusal("bot")
 
 
 @pytest.mark.parametrize("session_id", ["a", "x" * 128, "AZaz09._:~-", "0"])
@@ -133,7 +143,7 @@ def test_each_of_several_bots_is_known() -> None:
     settings = make_settings(bots=bots)
     assert read_ids(body(chatbot_id="one"), settings) == Captured("chat-1", "one")
     assert read_ids(body(chatbot_id="two"), settings) == Captured("chat-1", "two")
-    assert read_ids(body(chatbot_id="bot-1"), settings) == Refusal("ids")
+    assert read_ids(body(chatbot_id="bot-1"), settings) == Refusal("bot")
 
 
 JSON_VALUES = st.recursive(
@@ -159,7 +169,7 @@ def test_any_body_is_ids_or_a_refusal(raw: bytes) -> None:
     """Whatever the bytes of a body, there come out two allowed ids or a refusal, and never an exception."""
     said = read_ids(raw, SETTINGS)
     if isinstance(said, Refusal):
-        assert said.reason in ("bad_request", "ids")
+        assert said.reason in ("bad_request", "ids", "bot")
     else:
         assert said.chatbot_id == "bot-1"
         assert SETTINGS.session_id.fullmatch(said.session_id)

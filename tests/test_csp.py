@@ -12,6 +12,7 @@ from reve_middleware.csp import Permission, permission
 OWN = ["https://shop.example"]
 SCRIPT = Permission(False, None, "script-src 'self', or a nonce")
 CONNECT = Permission(False, None, "connect-src 'self'")
+BOTH = Permission(False, None, f"{SCRIPT.advice}; and {CONNECT.advice}")
 SANDBOX = Permission(False)
 YES = Permission(True)
 
@@ -33,8 +34,8 @@ POLICIES: list[tuple[str, Permission]] = [
     ("default-src 'self'", YES),
     ("DEFAULT-SRC 'SELF'", YES),
     ("script-src 'self'", YES),
-    ("default-src 'none'", CONNECT),
-    ("default-src", CONNECT),
+    ("default-src 'none'", BOTH),
+    ("default-src", BOTH),
     ("script-src 'none'", SCRIPT),
     ("script-src", SCRIPT),
     ("script-src *", YES),

@@ -92,11 +92,15 @@ def test_a_body_that_does_not_come(fault: int, reason: str) -> None:
     assert played.returned == capture.refuse(reason)
 
 
-@pytest.mark.parametrize(("body", "reason"), [(b"[]", "bad_request"), (b"{}", "ids")])
+OTHER_BOT = b'{"session_id": "chat-1", "chatbot_id": "bot-2"}'
+
+
+@pytest.mark.parametrize(("body", "reason"), [(b"[]", "bad_request"), (b"{}", "ids"), (OTHER_BOT, "bot")])
 def test_a_body_that_says_something_else(body: bytes, reason: str) -> None:
-    """A body without two allowed ids is a 400 or 422, and nobody is asked."""
+    """A body without two allowed ids is a 400 or 422, and nobody is asked; ids that are not ours to know are told."""
     played = post(body=body)
-    assert played.verbs == [ReadBody(2048, 5.0)]
+    notes = {"bad_request": [], "ids": [Note("ids")], "bot": [Note("bot", "bot-1")]}
+    assert played.verbs == [ReadBody(2048, 5.0), *notes[reason]]
     assert played.returned == capture.refuse(reason)
 
 

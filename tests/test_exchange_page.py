@@ -73,7 +73,7 @@ CSP = b"Content-Security-Policy"
     [
         ([(CSP, b"script-src 'self'")], TAG, None),
         ([(CSP, b"script-src 'nonce-abc'")], TAG.replace(b"></", b' nonce="abc"></'), None),
-        ([(CSP, b"default-src 'none'")], None, "connect-src 'self'"),
+        ([(CSP, b"default-src 'none'")], None, "script-src 'self', or a nonce; and connect-src 'self'"),
         ([(CSP, b"script-src cdn.example")], None, "script-src 'self', or a nonce"),
         ([(CSP, b"script-src 'self'"), (CSP.lower(), b"script-src 'none'")], None, "script-src 'self', or a nonce"),
         ([(b"Content-Security-Policy-Report-Only", b"default-src 'none'")], TAG, None),

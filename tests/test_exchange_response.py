@@ -10,7 +10,7 @@ from pure import KEY, NOW, OLD_KEY, SECOND, make_ids, make_memory, make_request,
 
 from reve_middleware import bridge
 from reve_middleware.exchange import NEVER_ASKED, Core, Outgoing, as_private, is_shared
-from reve_middleware.messages import NO_ANSWER, Discard, Headers, Offer, Start
+from reve_middleware.messages import NO_ANSWER, Discard, Headers, Note, Offer, Start
 from reve_middleware.visitor import Visit
 
 ADA = {"id": "ada"}
@@ -33,6 +33,9 @@ def marked(**answers: Any) -> tuple[str, str]:
     return ("cookie", f"{WITH_CHAT[1]}; {cookie.decode().partition(';')[0]}")
 
 
+OF_ANOTHER_KEY = ("cookie", make_settings(secret_key=OLD_KEY).cookies.write_ids(make_ids()).decode().partition(";")[0])
+
+
 # Whom it concerns ------------------------------------------------------------------------------
 
 
@@ -44,7 +47,7 @@ def marked(**answers: Any) -> tuple[str, str]:
         [("cookie", "__Host-reve=forged")],
         [("cookie", "reve" + WITH_CHAT[1].removeprefix("__Host-reve"))],
         [WITH_CHAT, WITH_CHAT],
-        [("cookie", make_settings(secret_key=OLD_KEY).cookies.write_ids(make_ids()).decode().partition(";")[0])],
+        [OF_ANOTHER_KEY],
         [("cookie", SETTINGS.cookies.write_ids(make_ids(chatbot_id="gone")).decode().partition(";")[0])],
     ],
 )
@@ -52,7 +55,7 @@ def test_who_has_no_chat_is_asked_nothing(pairs: list[tuple[str, str]]) -> None:
     """Without a valid cookie of a bot that is ours, nobody is asked and the headers go out as the same object."""
     headers: Headers = [(b"x", b"y")]
     played = respond(*pairs, headers=headers, profile=ADA, identity="ada", consent=True)
-    assert played.verbs == []
+    assert played.verbs == ([Note("foreign_key")] if pairs == [OF_ANOTHER_KEY] else [])
     assert played.returned.headers is headers
     assert played.returned.tag is None
 
@@ -109,7 +112,7 @@ def test_a_mark_under_an_older_key_is_written_anew() -> None:
     played = respond(cookie, profile=ADA, secret_key=[KEY, OLD_KEY])
     assert played.pushes() == []
     assert len(set_cookies(played.returned)) == 1
-    assert respond(cookie, profile=ADA, secret_key=[KEY]).verbs == []
+    assert respond(cookie, profile=ADA, secret_key=[KEY]).verbs == [Note("foreign_key")]
 
 
 @pytest.mark.parametrize("destination", sorted(NEVER_ASKED))

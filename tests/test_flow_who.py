@@ -167,7 +167,7 @@ def test_a_profile_that_says_not_who_it_is(shell: ShellKind, shop: Shop, caplog:
     assert visitor.pushed() == []
     text = (
         "a profile says not who it is about, so it is not pushed: "
-        "put 'id', 'email' or 'phone' into it, or pass identity="
+        "put 'id', 'email' or 'phone' into it (text that is not empty, or a number), or pass identity="
     )
     assert said(caplog) == [("no_identity", text)]
 

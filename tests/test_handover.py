@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from pure import KEY, NOW, OLD_KEY, Played, make_ids, make_memory, make_settings, play
+from pure import KEY, NOW, OLD_KEY, Played, make_ids, make_memory, make_settings, no_dict, no_json, play
 
 from reve_middleware.handover import Verdict, hand_over
 from reve_middleware.mark import Hasher, Mark
@@ -218,9 +218,8 @@ def test_identify_wins_over_profile() -> None:
 @pytest.mark.parametrize(
     ("profile", "note"),
     [
-        ([], ("profile", 'the profile is a list, not a dict such as {"name": …}')),
-        ({"id": 1, "x": {1, 2}}, ("profile", "field 'x' (set) is not JSON (text, number, true, false, None, list or "
-         "dict)")),
+        ([], ("profile", no_dict("list"))),
+        ({"id": 1, "x": {1, 2}}, ("profile", no_json("'x'", "set", "write sorted(…)"))),
         ({"id": 1, "x": "y" * 20_000}, ("profile", "the profile has 20015 bytes of JSON, more than 16384; the largest "
          "field is 'x'")),
         ({"name": "Ada"}, ("no_identity", "")),

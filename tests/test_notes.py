@@ -48,12 +48,43 @@ def log() -> Iterator[list[logging.LogRecord]]:
 
 ERROR, WARNING, INFO = logging.ERROR, logging.WARNING, logging.INFO
 SAID = [
-    ("dev", "", WARNING, "dev=True: cookies go over plain http, without Secure and __Host-; never in production"),
+    (
+        "dev",
+        "",
+        WARNING,
+        "dev=True: cookies go over plain http, without Secure and __Host-; never in production",
+    ),
     (
         "uwsgi",
         "",
         WARNING,
         "uWSGI runs without threads, so nothing is sent while no request runs: set enable-threads = true",
+    ),
+    (
+        "dev_https",
+        "",
+        WARNING,
+        "dev=True, but the page came over https: the cookies go without Secure and __Host-. Take dev=True out",
+    ),
+    (
+        "workers",
+        "4",
+        WARNING,
+        "the server runs 4 workers, and each keeps what waits in its own memory: pass outbox=, the path of "
+        "one file that all of them share, so that a chat ends with the newest profile",
+    ),
+    (
+        "one_page",
+        "'/account'",
+        INFO,
+        "routes=: '/account' is that one page alone; for what is below it, name it with '/*' at its end as well",
+    ),
+    (
+        "inner",
+        "",
+        WARNING,
+        "this middleware stands inside another of its kind, which does all the work: the keywords of the "
+        "inner one count for nothing. Wrap once",
     ),
     (
         "plain_http",
@@ -63,14 +94,86 @@ SAID = [
         "Serve the site over https; on a developer's machine pass dev=True",
     ),
     (
+        "cross_origin",
+        "",
+        WARNING,
+        "the bridge's report was refused, for its Origin is not the Host that came with it: a proxy must hand"
+        " on the browser's Host header (nginx: proxy_set_header Host $host); another address of the site's "
+        "own goes into allowed_origins=",
+    ),
+    (
+        "bot",
+        "bot-1, bot-2",
+        WARNING,
+        "the widget reported a chat of a bot that is not configured here: compare chatbot_id= (bot-1, bot-2) "
+        "with the bot's id in REVE's dashboard; for several bots pass bots=",
+    ),
+    (
+        "ids",
+        "",
+        WARNING,
+        "the widget reported a chat whose session_id is missing, or is not what session_id_pattern= allows: "
+        "look at the body of the browser's POST to …/session, and pass session_id_pattern=",
+    ),
+    (
+        "foreign_key",
+        "",
+        WARNING,
+        "a visitor's cookie is signed with another secret_key, so it counts for nothing: secret_key must be "
+        "the same in every worker and after every restart (not made anew at start). To change it, pass [new, "
+        "old]; another site on the same host needs another cookie=",
+    ),
+    (
+        "nobody",
+        "",
+        WARNING,
+        "the widget reported a chat, and nobody said who the visitor is: there is no profile=, and no code "
+        "that subrequest= reaches called identify(). Pass profile=, or name a quick route that is behind the "
+        "login, such as subrequest='/users/me'",
+    ),
+    (
+        "no_sign_out",
+        "",
+        WARNING,
+        "a visitor whom the bot knows is not logged in any more, and nobody said so: call sign_out() in the "
+        "view that logs out, or name its path in logout_routes=. (A login that ran out by itself needs "
+        "nothing.)",
+    ),
+    (
+        "public",
+        "",
+        INFO,
+        "a visitor with a chat got a page with Cache-Control: public or s-maxage, which never tells the bot "
+        "anything: others may be served it from a cache. A page that shows who is logged in must be private",
+    ),
+    (
         "no_identity",
         "",
         ERROR,
-        "a profile says not who it is about, so it is not pushed: put 'id', 'email' or 'phone' into it, "
-        "or pass identity=",
+        "a profile says not who it is about, so it is not pushed: put 'id', 'email' or 'phone' into it (text "
+        "that is not empty, or a number), or pass identity=",
     ),
-    ("profile", "field 'x' …", ERROR, "the profile is not pushed: field 'x' …"),
-    ("identity", "identity= returned …", ERROR, "the visitor is not known: identity= returned …"),
+    (
+        "slow",
+        "profile=",
+        WARNING,
+        "profile= took more than 0.5 s five times, and each response to a visitor with a chat waits for it: "
+        "let it read "
+        "what the login has loaded already, or pass identity= with a version, so that it is asked less. Async"
+        " code must not block",
+    ),
+    (
+        "profile",
+        "field 'x' …",
+        ERROR,
+        "the profile is not pushed: field 'x' …",
+    ),
+    (
+        "identity",
+        "identity= returned …",
+        ERROR,
+        "the visitor is not known: identity= returned …",
+    ),
     (
         "raised",
         "profile= raised KeyError at views.py:7",
@@ -93,24 +196,36 @@ SAID = [
         "encoded",
         "",
         WARNING,
-        "a page is compressed already when it comes here, so the script is not put in: "
-        "put the compression outside of this middleware",
+        "a page is compressed already when it comes here, so the script is not put in: put the compression "
+        "outside of this middleware",
     ),
     (
         "policy",
         "connect-src 'self'",
         WARNING,
-        "a page's Content-Security-Policy does not allow the script, so the page is not touched: "
-        "add connect-src 'self'",
+        "a page's Content-Security-Policy does not allow the script, so the page is not touched: add "
+        "connect-src 'self'",
     ),
     (
         "sandbox",
         "",
         INFO,
-        "a page's Content-Security-Policy puts it into a sandbox without scripts or without an origin, "
-        "so the page is not touched",
+        "a page's Content-Security-Policy puts it into a sandbox without scripts or without an origin, so the"
+        " page is not touched",
     ),
-    ("no_head", "", INFO, "a page has no <head> tag within its first 64 KiB, so the script is not put in"),
+    (
+        "no_head",
+        "",
+        WARNING,
+        "a page has no <head> tag within its first 64 KiB, so the script is not put in: give it one, or place"
+        " script_tag() by hand. Where it is meant to have none, name its path in exclude=",
+    ),
+    (
+        "fragment",
+        "",
+        INFO,
+        "a response of text/html begins with no <html> or <head>, so the script is not put in",
+    ),
     (
         "restless",
         "'last_seen'",

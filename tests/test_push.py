@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
-from pure import NOW
+from pure import NOW, no_dict, no_json
 
 from reve_middleware import ProfileError
 from reve_middleware.push import (
@@ -88,29 +88,29 @@ def test_a_profile_is_canonical_json(profile: Any, data: bytes) -> None:
 
 
 WRONG = [
-    (None, 'the profile is a NoneType, not a dict such as {"name": …}'),
-    ([("name", CANARY)], 'the profile is a list, not a dict such as {"name": …}'),
-    (CANARY, 'the profile is a str, not a dict such as {"name": …}'),
-    (Hostile(), 'the profile is a Hostile, not a dict such as {"name": …}'),
+    (None, no_dict("NoneType")),
+    ([("name", CANARY)], no_dict("list")),
+    (CANARY, no_dict("str")),
+    (Hostile(), no_dict("Hostile")),
     (Lazy(), "the profile cannot be read: ConnectionError"),
     ({1: CANARY}, "a field's name is a int, not text"),
     ({CANARY.encode(): 1}, "a field's name is a bytes, not text"),
     (
         {"born": date(1815, 12, 10)},
-        "field 'born' (date) is not JSON (text, number, true, false, None, list or dict)",
+        no_json("'born'", "date", "write .isoformat()"),
     ),
     (
         {"a": 1, "b": [Decimal("1")]},
-        "field 'b' (list) is not JSON (text, number, true, false, None, list or dict)",
+        no_json("'b'", "holds a Decimal", "write str(…)"),
     ),
-    ({"x": Hostile()}, "field 'x' (Hostile) is not JSON (text, number, true, false, None, list or dict)"),
+    ({"x": Hostile()}, no_json("'x'", "Hostile")),
     (
         {"x": {"y": {CANARY.encode()}}},
-        "field 'x' (dict) is not JSON (text, number, true, false, None, list or dict)",
+        no_json("'x'", "holds a set", "write sorted(…)"),
     ),
     (
         {"x": {1: 1, "a": CANARY}},
-        "field 'x' (dict) is not JSON (text, number, true, false, None, list or dict)",
+        "field 'x' is a dict whose keys are not all text, which is not JSON",
     ),
     ({"n": float("nan")}, "field 'n' (float) is not JSON (NaN, infinity, or it contains itself)"),
     ({"n": [float("-inf")]}, "field 'n' (list) is not JSON (NaN, infinity, or it contains itself)"),

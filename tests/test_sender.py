@@ -9,7 +9,9 @@ from delivering import Clock, Results, answered, books_balance, listening, push,
 from faults import PATIENCE, FaultServer, held, reply, reset
 
 from reve_middleware import delivery, gate
+from reve_middleware.cures import cure_of
 from reve_middleware.delivery import Result
+from reve_middleware.webhook import Outcome
 
 
 @pytest.fixture(autouse=True)
@@ -197,7 +199,8 @@ def test_what_is_refused_is_dropped(results: Results, status: int) -> None:
         sender.offer(push("s", transition="t"))
         assert results.next() == ("dropped", f"status_{status}")
         assert sender.stats()["dropped"] == {f"status_{status}": 1}
-        assert log.texts() == [f"bot b refused a push (status_{status}); it is dropped"]
+        cure = cure_of(Outcome("refused", f"status_{status}", status))
+        assert log.texts() == [f"bot b refused a push (status_{status}); it is dropped{cure}"]
         assert not sender.is_lost(("b", "s"))
         assert sender.offer(push("s", transition="t")).status == "current"
         sender.offer(push("other"))

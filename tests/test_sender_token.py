@@ -1,5 +1,6 @@
 """The sender when the token or the link is wrong: pushes are kept, and the log says so once."""
 
+import re
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from delivering import Clock, Results, answered, books_balance, bot, listening, push, sending, settings
 from faults import PATIENCE, FaultServer, Line, answer_bytes, reply
 
-from reve_middleware import delivery, gate
+from reve_middleware import cures, delivery, gate
 
 
 @pytest.fixture(autouse=True)
@@ -56,8 +57,9 @@ class Door:
         line.send(answer_bytes(204 if right else 401))
 
 
-TOKEN = "bot b does not accept the token (%s); its pushes wait, and it is probed once a minute"
+TOKEN = "bot b does not accept the token (%s); its pushes wait, and it is probed once a minute" + f": {cures.REFRESHED}"
 LINK = "bot b: the webhook link does not work (%s); its pushes wait, and it is probed every 5 minutes"
+NO_TOKEN = "bot b: token= gives no token (%s); its pushes wait, and it is asked once a minute"
 
 
 def test_a_token_that_rotates_costs_nothing(results: Results) -> None:
@@ -156,7 +158,8 @@ def test_a_token_that_cannot_be_had(results: Results) -> None:
         sender.offer(push("s"))
         assert results.next() == ("held", "no_token")
         assert server.connections == 0
-        assert log.texts() == ["token= raised ValueError", TOKEN % "no_token"]
+        assert log.texts() == [log.texts()[0], NO_TOKEN % "no_token"]
+        assert re.fullmatch(r"token= raised ValueError at test_sender_token\.py:\d+", log.texts()[0])
         clock.now += 60.0
         sender.offer(push("t"))
         assert [result.outcome for result in results.wait_for(2)] == ["delivered"] * 2
@@ -210,7 +213,7 @@ def test_a_link_that_is_wrong_holds_the_bot(results: Results, status: int) -> No
     ):
         sender.offer(push("s"))
         assert results.next() == ("held", f"status_{status}")
-        assert log.texts() == [LINK % f"status_{status}"]
+        assert log.texts() == [f"{LINK % f'status_{status}'}: {cures.LINK if status == 410 else cures.MOVED}"]
         assert sender.stats()["bots"] == {"b": "configuration"}
         clock.now += 299.9
         sender.offer(push("t"))

@@ -62,7 +62,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     # Keywords that do not exist.
     ({"webhook": "x"}, "there is no keyword 'webhook'; did you mean 'webhook_url'?"),
     ({"exclude_routes": ()}, "there is no keyword 'exclude_routes'; did you mean 'logout_routes'?"),
-    ({"zzz": 1}, "there is no keyword 'zzz'"),
+    ({"zzz": 1}, "there is no keyword 'zzz'; the README's table has them all"),
     # webhook_url
     ({"webhook_url": None}, f"webhook_url is missing: {LINK} (or set REVE_WEBHOOK_URL in the environment)"),
     ({"webhook_url": ""}, f"webhook_url is missing: {LINK} (or set REVE_WEBHOOK_URL in the environment)"),
@@ -72,7 +72,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"webhook_url": "https://[canary"}, f"webhook_url is no address: {LINK}"),
     ({"webhook_url": "https://reve.example:canary/"}, f"webhook_url is no address: {LINK}"),
     ({"webhook_url": "https://reve.example/a canary"}, f"webhook_url is no address: {LINK}"),
-    ({"webhook_url": "https://reve.example/canary\n"}, f"webhook_url is no address: {LINK}"),
+    (
+        {"webhook_url": "https://reve.example/canary\n"},
+        "webhook_url has quotes, brackets, a blank or a line end around it: take them off. "
+        "(Docker's --env-file keeps quotes.)",
+    ),
     ({"webhook_url": "https://reve.example/cänary"}, f"webhook_url is no address: {LINK}"),
     (
         {"webhook_url": "https://canary@reve.example/"},
@@ -111,7 +115,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
             {"token": token},
             "token has blanks, line ends or characters that no header can carry: paste it anew",
         )
-        for token in ("canary\n", " canary", "can ary", "cänary", "canary\0")
+        for token in ("can ary", "cänary", "canary\0")
+    ],
+    *[
+        ({"token": token}, "token has a blank or a line end around it: take it off, such as with .strip()")
+        for token in ("canary\n", " canary")
     ],
     ({"token": two_arguments}, "token=two_arguments(request, other, keyword) is wrong: it is called with no argument"),
     (

@@ -80,7 +80,9 @@ def test_an_empty_variable_is_a_missing_keyword(name: str, environment: pytest.M
     for other, value in ENVIRONMENT.items():
         environment.setenv(other, "" if other == name else value)
     keyword = name.removeprefix("REVE_").lower()
-    with pytest.raises(SettingsError, match=rf"^{keyword} is missing: .* \(or set {name} in the environment\)$"):
+    with pytest.raises(
+        SettingsError, match=rf"^{keyword} is missing, for {name} in the environment is empty: it must be "
+    ):
         Settings({})
 
 
@@ -289,7 +291,10 @@ def test_an_application_in_the_wrong_wrapper(shell: Any, app: Any, text: str) ->
         (ReveWSGIMiddleware, wsgi),
         (ReveWSGIMiddleware, WsgiClass()),
         (ReveWSGIMiddleware, anything),
-        (ReveWSGIMiddleware, type("Old", (), {"__init__": lambda self, environ, start_response: None})),
+        (
+            ReveWSGIMiddleware,
+            type("Old", (), {"__init__": lambda self, environ, start_response: None, "__iter__": iter}),
+        ),
         (ReveWSGIMiddleware, zip),
     ],
 )

@@ -257,12 +257,15 @@ ENCODED = (
     "put the compression outside of this middleware"
 )
 POLICY = "a page's Content-Security-Policy does not allow the script, so the page is not touched: add "
-NO_HEAD = "a page has no <head> tag within its first 64 KiB, so the script is not put in"
+NO_HEAD = (
+    "a page has no <head> tag within its first 64 KiB, so the script is not put in: give it one, or place "
+    "script_tag() by hand. Where it is meant to have none, name its path in exclude="
+)
 SAID = {
     "gzip": [("WARNING", "encoded", ENCODED)],
     "policy without us": [("WARNING", "policy", POLICY + "script-src 'self', or a nonce")],
     "policy that forbids the report": [("WARNING", "policy", POLICY + "connect-src 'self'")],
-    "no head": [("INFO", "no_head", NO_HEAD)],
+    "no head": [("WARNING", "no_head", NO_HEAD)],
     "whole page": [],
     "JSON": [],
     "fragment for htmx": [],

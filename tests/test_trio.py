@@ -195,7 +195,12 @@ def test_an_async_callable_has_two_seconds(kind: ShellKind, caplog: pytest.LogCa
         took, reply = seconds(partial(answer, layer, Call(headers=CHAT)))
         assert (took, marks(reply)) == (expected, cookies)
         assert reply.body.endswith(PAGE[-20:])
-    assert said(caplog) == [("timed_out", "profile= took more than 2 s; the visitor counts as unknown")]
+    assert said(caplog) == [
+        (
+            "timed_out",
+            "profile= took more than 2 s (read what the login has loaded); the visitor counts as unknown",
+        )
+    ]
 
 
 @pytest.mark.parametrize("keyword", ["consent", "identity"])
@@ -204,7 +209,12 @@ def test_every_callable_has_two_seconds(kind: ShellKind, caplog: pytest.LogCaptu
     layer = kind.wrap(kind.application(page()), **{"profile": known, keyword: Slow(2.1)})
     took, reply = seconds(partial(answer, layer, Call(headers=CHAT)))
     assert (took, marks(reply)) == (ASK, [])
-    assert said(caplog) == [("timed_out", f"{keyword}= took more than 2 s; the visitor counts as unknown")]
+    assert said(caplog) == [
+        (
+            "timed_out",
+            f"{keyword}= took more than 2 s (read what the login has loaded); the visitor counts as unknown",
+        )
+    ]
 
 
 def test_after_three_time_outs_it_is_left_alone(
@@ -258,7 +268,12 @@ def test_a_plain_callable_has_two_seconds(kind: ShellKind, caplog: pytest.LogCap
     go.set()
     assert marks(kind.call(layer, Call(headers=CHAT))) == ["__Host-reve-mark"]
     assert asked == ["test-trio", "test-trio"]
-    assert said(caplog) == [("timed_out", "profile= took more than 2 s; the visitor counts as unknown")]
+    assert said(caplog) == [
+        (
+            "timed_out",
+            "profile= took more than 2 s (read what the login has loaded); the visitor counts as unknown",
+        )
+    ]
 
 
 def stand_still() -> Any:

@@ -211,7 +211,12 @@ def test_tasks_that_fail_when_time_is_over(kind: ShellKind, caplog: pytest.LogCa
     layer = kind.wrap(kind.application(page()), profile=profile)
     took, reply = seconds(lambda: answer(layer, Call(headers=CHAT)))
     assert (took, marks(reply)) == (2.0, [])
-    assert said(caplog) == [("timed_out", "profile= took more than 2 s; the visitor counts as unknown")]
+    assert said(caplog) == [
+        (
+            "timed_out",
+            "profile= took more than 2 s (read what the login has loaded); the visitor counts as unknown",
+        )
+    ]
 
 
 def test_an_outer_limit_of_the_servers(kind: ShellKind) -> None:
