@@ -141,7 +141,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 PURE = (
     "bridge", "capture", "cookie", "csp", "cures", "errors", "exchange", "gate", "handover", "hints", "inject", "mark",
-    "messages", "push", "recollection", "routes", "settings", "visitor", "check.caching", "check.cookies", "check.finding",
+    "messages", "push", "recollection", "routes", "settings", "visitor", "check.caching", "check.cookies",
+    "check.finding",
     "check.link", "check.markup", "check.page", "check.policy", "check.refusals", "check.response", "check.script",
     "check.tag",
 )  # fmt: skip
