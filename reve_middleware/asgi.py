@@ -53,6 +53,7 @@ class ReveMiddleware(Shell):
                 return await _send(answer, send)
 
         exchange = scope[KEY] = Exchange()
+        exchange._tagger = self._core
         exchange.shell = self
         exchange.path = path
         exchange.mount = mount = scope.get("root_path", "")

@@ -71,9 +71,6 @@ class Exchange(BlankVisit):
     """None before the start; the messages that wait for the head to be found, the start among them where the tag
     changes it; otherwise False: what comes is passed on."""
 
-    def tag(self, nonce: str | None) -> str:
-        return self.shell._core.tag(self.mount, nonce)
-
     def send(self, message: Message) -> Awaitable[None]:
         """What the application sees as `send`. No coroutine function: it hands on the server's own awaitable."""
         held = self.held
@@ -123,7 +120,7 @@ class Exchange(BlankVisit):
         page: Page | Note | None = None
         try:
             page = shell._core.page(
-                scope["method"], scope["headers"], message["status"], headers, self, self.route, self.request
+                scope["method"], scope.get("headers", ()), message["status"], headers, self, self.route, self.request
             )
             if isinstance(page, Note):
                 shell._perform(page)

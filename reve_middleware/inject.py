@@ -96,9 +96,10 @@ def look_at(status: int, headers: Headers) -> tuple[str | None, list[bytes], lis
             policies.append(value)
         elif name in TELLING:
             reason = reason or _told_by(name, value)
-    if status < 200 or status in WITHOUT_PAGE:
-        reason = "status"
-    return _reason_of(content_type) or reason, policies, growing
+    why = _reason_of(content_type)
+    if why is None and (status < 200 or status in WITHOUT_PAGE):
+        why = "status"
+    return why or reason, policies, growing
 
 
 @lru_cache(256)

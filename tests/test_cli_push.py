@@ -247,7 +247,11 @@ def test_a_terminal_is_told_to_wait(webhook: FaultServer, monkeypatch: pytest.Mo
         (["--json", "-"], b"\xff", "standard input is no JSON: it is not UTF-8"),
         (["--json", "-"], "[" * 200_000, "standard input is no JSON: it is nested too deeply"),
         (["--json", "-"], "9" * 5000, "standard input is no JSON: a number in it is too long"),
-        (["--json", "-"], "[]", 'the profile is a list, not a dict such as {"name": …}'),
+        (
+            ["--json", "-"],
+            "[]",
+            'the profile is a list: it must be a dict of what the bot may know, such as {"id": user.id, "name": user.name}',
+        ),
         (["--json", "-"], '{"a": NaN}', "field 'a' (float) is not JSON (NaN, infinity, or it contains itself)"),
         (["a=\udcff"], "", "field 'a' (str) has text that is not valid Unicode"),
         (

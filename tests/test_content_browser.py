@@ -67,7 +67,7 @@ POLICIES: dict[str, tuple[str, str | None]] = {
     "strict-dynamic": ("script-src 'strict-dynamic' 'nonce-r4nd0m' https: 'unsafe-inline'; object-src 'none'", None),
     "'self'": (f"default-src 'self'; script-src 'self' 'sha256-{HASH}'", None),
     "'none'": ("script-src 'none'", SCRIPT),
-    "default 'none'": ("default-src 'none'", CONNECT),
+    "default 'none'": ("default-src 'none'", f"{SCRIPT}; and {CONNECT}"),
     "connect-src elsewhere": ("script-src 'nonce-r4nd0m'; connect-src https://elsewhere.test", CONNECT),
     "trusted types": ("require-trusted-types-for 'script'; trusted-types 'none'; script-src 'nonce-r4nd0m'", None),
 }

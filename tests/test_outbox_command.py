@@ -146,7 +146,7 @@ def test_what_is_logged_stands_above_the_bar(path: Path, environment: pytest.Mon
         environment.setenv("REVE_WEBHOOK_URL", server.url)
         assert run(path, "drain") == 1
         seen = ended()
-    assert re.search(r"0%\r\x1b\[Kbot b refused a push \(status_400\); it is dropped\n.*100%", seen)
+    assert re.search(r"0%\r\x1b\[Kbot b refused a push \(status_400\); it is dropped: .*\n.*100%", seen)
     assert logging.getLogger("reve_middleware").handlers == []
 
 
