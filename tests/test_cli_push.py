@@ -250,7 +250,8 @@ def test_a_terminal_is_told_to_wait(webhook: FaultServer, monkeypatch: pytest.Mo
         (
             ["--json", "-"],
             "[]",
-            'the profile is a list: it must be a dict of what the bot may know, such as {"id": user.id, "name": user.name}',
+            "the profile is a list: it must be a dict of what the bot may know, such as "
+            '{"id": user.id, "name": user.name}',
         ),
         (["--json", "-"], '{"a": NaN}', "field 'a' (float) is not JSON (NaN, infinity, or it contains itself)"),
         (["a=\udcff"], "", "field 'a' (str) has text that is not valid Unicode"),
