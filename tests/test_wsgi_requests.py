@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from drive import HOST, PAGE, Asked, Call, Last, ShellKind, Start, Visitor, call
 
 from reve_middleware import SettingsError, identify, script_tag
 from reve_middleware import wsgi as shell_module
+from reve_middleware.environ import EnvironScope, scope_of
 
 REPORT = json.dumps({"session_id": "s-1", "chatbot_id": "bot"}).encode()
 BRIDGE = {
@@ -277,3 +278,40 @@ def test_no_server_key_is_needed(wsgi: ShellKind) -> None:
     list(visitor.middleware(environ, lambda status, headers: None))
     assert [server for _, server in seen] == [(HOST, 8000)]
     assert call_wsgi(visitor.middleware, call).status == 200
+
+
+# The scope of an environ -------------------------------------------------------------------------
+
+ENVIRON = environ_of(Call(path="/a", headers=[("Cookie", "a=1")]))
+READINGS: dict[str, Callable[[Any], Any]] = {
+    "[]": lambda scope: scope["path"],
+    "[] of what is there at once": lambda scope: scope["wsgi.environ"] is ENVIRON,
+    "get": lambda scope: (scope.get("method"), scope.get("other", 7)),
+    "in": lambda scope: ("headers" in scope, "other" in scope),
+    "len": len,
+    "iteration": sorted,
+    "keys": lambda scope: sorted(scope.keys()),
+    "values": lambda scope: len(scope.values()),
+    "items": lambda scope: dict(scope.items()),
+    "dict()": dict,
+    "{**}": lambda scope: {**scope},
+    "copy": lambda scope: type(scope.copy()) is dict and scope.copy(),
+    "==": lambda scope: scope == {**scope},
+    "repr": repr,
+    "pop": lambda scope: scope.get("path") and scope.pop("path"),
+}
+
+
+@pytest.mark.parametrize("read", READINGS.values(), ids=READINGS)
+def test_the_scope_of_an_environ_is_whole_however_it_is_read(read: Callable[[Any], Any]) -> None:
+    """`request.scope` under WSGI is made when it is looked at, and nobody can tell: whichever way it is read first."""
+    whole = {"type": "http", "wsgi.environ": ENVIRON, **scope_of(ENVIRON)}
+    assert read(EnvironScope(ENVIRON)) == read(dict(whole))
+
+
+def test_a_key_that_no_scope_has() -> None:
+    """What is not there is a KeyError, at the first look and at the second."""
+    scope = EnvironScope(ENVIRON)
+    for _ in range(2):
+        with pytest.raises(KeyError, match="session"):
+            scope["session"]
