@@ -1,6 +1,6 @@
 """The demo in a real Chromium, over ASGI and WSGI. Each docstring is a promise.
 
-With SCREENSHOTS=directory in the environment the tests leave pictures there: phone.png is examples/demo.png.
+With SCREENSHOTS=directory in the environment the tests leave pictures there: phone.png is docs/images/demo.png.
 """
 
 import hashlib

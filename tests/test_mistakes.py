@@ -235,8 +235,10 @@ def test_add_middleware_with_an_instance(make: Any, asgi: ShellKind) -> None:
     """app.add_middleware(ReveMiddleware(app, …)): loud with the first request; Python's own words name the class."""
     app = make()
     app.add_middleware(asgi.wrap(app))
-    text = "ReveMiddleware.__call__() missing 2 required positional arguments: 'receive' and 'send'"
-    assert message_of(TypeError, lambda: Visitor(app, asgi).get("/")) == text
+    assert message_of(TypeError, lambda: Visitor(app, asgi).get("/")) in (
+        "ReveMiddleware.__call__() missing 2 required positional arguments: 'receive' and 'send'",
+        "ReveMiddleware.__call__() got an unexpected keyword argument 'app'",  # an older Starlette
+    )
 
 
 def test_add_middleware_with_a_wrong_keyword(asgi: ShellKind) -> None:

@@ -1,7 +1,7 @@
 """The sandbox's pages in a real Chromium. Each docstring is a promise.
 
 With SCREENSHOTS=directory in the environment the tests leave pictures there; one of them is
-examples/sandbox.png.
+docs/images/sandbox.png.
 """
 
 import re

@@ -172,7 +172,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 
 def test_the_threat_model_names_tests_that_there_are() -> None:
     """Every test, function and program that the page on security names is there."""
-    text = (ROOT / "examples" / "security.md").read_text()
+    text = (ROOT / "docs" / "security.md").read_text()
     named = re.findall(r"\b((?:tests/)?(?:benchmarks/)?\w+\.py)(?:::(\w+))?", text)
     assert len(named) > 25
     for file, function in named:
@@ -183,7 +183,7 @@ def test_the_threat_model_names_tests_that_there_are() -> None:
 
 # What is in the repository ---------------------------------------------------------------------
 
-SHIPPED = ("reve_middleware", "examples", ".ci", "README.md", "pyproject.toml", "CHANGELOG.md")
+SHIPPED = ("reve_middleware", "examples", "docs", ".ci", "README.md", "pyproject.toml", "CHANGELOG.md")
 NOT_SHIPPED = {
     "a registry's address": r"(?:index-url|pypi\.org|pythonhosted|registry\.npmjs|artifactory|nexus\.)",
     "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY",
