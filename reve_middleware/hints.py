@@ -6,8 +6,7 @@ Starlette and Flask.
 
 from __future__ import annotations
 
-import os.path
-import sysconfig
+import os
 
 SESSION = (
     "request.session is set by a session layer inside of this middleware, which must run for this route, too; "
@@ -38,7 +37,7 @@ BY_NAME = {
     "method, as in await request.auser()",
 }
 """SQLAlchemy's and Django's, which are not imported for this."""
-_NEVER_THEIRS = (os.path.dirname(__file__), sysconfig.get_path("stdlib"))
+_NEVER_THEIRS = (os.path.dirname(__file__), os.path.dirname(os.__file__))
 
 
 def describe(error: BaseException) -> str:
