@@ -217,7 +217,7 @@ class Reve:
         """Settle, unless answers are held back: who tests how a site bears that does not want to wait for them."""
         __tracebackhide__ = True
         misbehaviour = self.sandbox.misbehaviour
-        if misbehaviour is None or not misbehaviour.seconds:
+        if not (misbehaviour and misbehaviour.seconds) and not self.sandbox.held:
             self.settle()
 
     def said(self) -> list[str]:

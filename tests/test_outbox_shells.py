@@ -15,7 +15,7 @@ from delivering import listening
 from drive import KEYWORDS, Call, ShellKind, Visitor, Webhook, asgi_app, page, scope_of, side_by_side
 from outboxes import UNUSABLE, rows
 
-from reve_middleware import ReveMiddleware, database, sign_out
+from reve_middleware import ReveMiddleware, clock, database, sign_out
 
 PERSON = {"id": "7", "name": "Ada"}
 
@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 def waiting(path: Path) -> list[tuple[str, bool]]:
     """What stands in the file now: whose bot it is for, and whether it is in flight."""
-    return [(row.bot, row.in_flight) for row in rows(path, time.monotonic(), time.time())]
+    return [(row.bot, row.in_flight) for row in rows(path, clock.now(), time.time())]
 
 
 def at_the_start(kind: ShellKind, application: Any, look: Callable[[], None]) -> Any:

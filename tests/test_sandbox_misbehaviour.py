@@ -178,6 +178,16 @@ def test_a_wrong_answer_that_is_late(sandbox: Sandbox) -> None:
     assert sandbox.pushes == []
 
 
+def test_an_answer_can_be_let_go_before_it_is_held(sandbox: Sandbox) -> None:
+    """It counts as held back as soon as the request is on record, and `behave()` frees it from then on."""
+    sandbox.misbehave(seconds=60)
+    record = sandbox.receive("POST", "/", {}, b"")
+    assert len(sandbox.held) == 1
+    sandbox.behave()
+    assert len(sandbox.held) == 0
+    asyncio.run(asyncio.wait_for(sandbox.held.hold(record.number, 60, asyncio.Event().wait), 10))
+
+
 def test_an_answer_comes_when_its_time_is_over(sandbox: Sandbox) -> None:
     """By itself; and never before."""
     sandbox.misbehave(status=500, seconds=0.05)

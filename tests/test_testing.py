@@ -120,6 +120,20 @@ def test_a_slow_bot_holds_up_neither_site_nor_visitor(reve: Reve) -> None:
     assert visitor.knows == ADA
 
 
+def test_the_last_answer_that_is_held_back_is_not_waited_for(reve: Reve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the misbehaviour is over with it: whether `chat()` waits does not hang on who is faster."""
+    settled = []
+    monkeypatch.setattr(reve, "settle", lambda: settled.append(len(reve.sandbox.held)))
+    reve.misbehave(seconds=30, times=1)
+    reve.sandbox.receive("POST", "/", {}, b"")
+    assert reve.sandbox.misbehaviour is None
+    reve.listen()
+    assert settled == []
+    reve.behave()
+    reve.listen()
+    assert settled == [0]
+
+
 def test_no_time_is_skipped_while_an_answer_is_awaited(reve: Reve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Time limits and leases of what is under way do not run out, however long something else would wait."""
     spaced, awaited = Shop(), Shop()

@@ -57,12 +57,21 @@ class Held:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._expected: set[int] = set()
         self._waiting: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
 
-    async def hold(self, seconds: float, gone: Callable[[], Awaitable[object]]) -> None:
+    def expect(self, number: int) -> None:
+        """The answer to this request is to be held back: it counts from now on, and can be let go before `hold`."""
+        with self._lock:
+            self._expected.add(number)
+
+    async def hold(self, number: int, seconds: float, gone: Callable[[], Awaitable[object]]) -> None:
         """Wait so many seconds, or until `let_go`, or until `gone()` returns: nobody waits for this answer any more."""
         free = asyncio.Event()
         with self._lock:
+            if number not in self._expected:
+                return  # let go meanwhile
+            self._expected.remove(number)
             self._waiting[free] = asyncio.get_running_loop()
         ends = [asyncio.ensure_future(free.wait()), asyncio.ensure_future(gone())]
         try:
@@ -76,6 +85,7 @@ class Held:
     def let_go(self) -> None:
         """Send all that are held back, now."""
         with self._lock:
+            self._expected.clear()
             waiting = list(self._waiting.items())
         for free, loop in waiting:
             with suppress(RuntimeError):  # its loop has ended in between
@@ -83,7 +93,7 @@ class Held:
 
     def __len__(self) -> int:
         with self._lock:
-            return len(self._waiting)
+            return len(self._expected) + len(self._waiting)
 
 
 def retry_after_header(value: str | int | None) -> str | None:

@@ -64,7 +64,7 @@ class _Webhook:
         headers = {"Allow": "POST"} if record.status == 405 else {}
         if record.misbehaviour:
             if record.misbehaviour.seconds:
-                await self.sandbox.held.hold(record.misbehaviour.seconds, lambda: _gone(request))
+                await self.sandbox.held.hold(record.number, record.misbehaviour.seconds, lambda: _gone(request))
             if record.misbehaviour.retry_after:
                 headers["Retry-After"] = record.misbehaviour.retry_after
         if record.status in NO_BODY:

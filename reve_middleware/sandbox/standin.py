@@ -168,6 +168,8 @@ class Sandbox:
             else:
                 status, why = self._take(method, path, headers, body)
             self._received += 1
+            if misbehaviour and misbehaviour.seconds:
+                self.held.expect(self._received)
             record = Received(
                 number=self._received,
                 time=time.time(),
