@@ -59,7 +59,7 @@ class ReveMiddleware(Shell):
         exchange.mount = mount = scope.get("root_path", "")
         exchange.enabled = None
         exchange.signed_out = exchange.over = False
-        route, cookie, destination = EVERYWHERE, None, None
+        route, cookie = EVERYWHERE, None
         if not self._all_alike:
             route = self._settings.routes.of(inside(path, mount) if mount else path)
         if route is not NOWHERE:  # there a view may still say something; its browser is listened to then
@@ -78,7 +78,6 @@ class ReveMiddleware(Shell):
         exchange.held = None
         exchange.route = route
         exchange.cookie = cookie
-        exchange.destination = destination
         token = enter(exchange)
         try:
             result = await self.app(scope, receive, exchange.send)

@@ -15,7 +15,16 @@ from .inject import HeadFinder, with_tag
 from .messages import Headers, Note, Request, Start
 from .quiet import NOTHING_ASKED
 from .routes import NOWHERE, Route
-from .scope import PLAIN_DESTINATIONS, Message, Scope, is_plain, may_be_page, request_of, told_by_browser
+from .scope import (
+    PLAIN_DESTINATIONS,
+    Message,
+    Scope,
+    destination_of,
+    is_plain,
+    may_be_page,
+    request_of,
+    told_by_browser,
+)
 from .shell import now_in_microseconds
 from .visitor import BlankVisit
 
@@ -49,7 +58,6 @@ class Exchange(BlankVisit):
         "_passed",
         "_tag",
         "cookie",
-        "destination",
         "held",
         "pass_on",
         "route",
@@ -63,9 +71,8 @@ class Exchange(BlankVisit):
     """The server's `send`."""
     route: Route
     cookie: bytes | None
-    """The one `Cookie` header value with our names in it; b"" where there are two."""
-    destination: bytes | None
-    """`Sec-Fetch-Dest`. Neither is looked for on a route that is off."""
+    """The one `Cookie` header value with our names in it; b"" where there are two. Not looked for on a route that is
+    off, as long as the view says nothing."""
     _finder: HeadFinder | None
     held: list[Message] | Literal[False] | None
     """None before the start; the messages that wait for the head to be found, the start among them where the tag
@@ -85,7 +92,7 @@ class Exchange(BlankVisit):
         if self.route is NOWHERE:
             if self.enabled is None and not self.signed_out:
                 return self.pass_on(message)
-            self.cookie, self.destination = told_by_browser(self.scope, shell._ids_cookie)
+            self.cookie, _ = told_by_browser(self.scope, shell._ids_cookie)
         asked = None if self.cookie is None else self._look(self.cookie, message)
         if asked is None and not (shell._injects and may_be_page(message)):
             return self.pass_on(message)
@@ -98,7 +105,7 @@ class Exchange(BlankVisit):
         """None where there is nothing to say to a visitor with a chat; otherwise what has been asked for that."""
         shell = self.shell
         try:
-            if self.destination not in PLAIN_DESTINATIONS or not is_plain(start.get("headers")):
+            if destination_of(self.scope) not in PLAIN_DESTINATIONS or not is_plain(start.get("headers")):
                 return NOTHING_ASKED
             return shell._core.quiet.look(
                 cookie, self.route, self, shell._callables.ask_at_once, LazyRequest(self.scope)
@@ -120,7 +127,14 @@ class Exchange(BlankVisit):
         page: Page | Note | None = None
         try:
             page = shell._core.page(
-                scope["method"], scope.get("headers", ()), message["status"], headers, self, self.route, self.request
+                scope["method"],
+                destination_of(scope),
+                scope.get("headers", ()),
+                message["status"],
+                headers,
+                self,
+                self.route,
+                self.request,
             )
             if isinstance(page, Note):
                 shell._perform(page)
@@ -168,7 +182,7 @@ class Exchange(BlankVisit):
             self._passed += len(body)
             return NOTHING
         if found == HeadFinder.NONE:
-            self.shell._notes.no_head(self._finder, self.destination == b"document")
+            self.shell._notes.no_head(self._finder, destination_of(self.scope) == b"document")
             return self._give_up(message)
         at = found - self._passed  # it ends in this piece: otherwise it would have been found before
         if self._passed == 0:

@@ -36,7 +36,7 @@ READ = [
     for name in READ_BY_THE_CORE
     for key in [name.decode().upper().replace("-", "_")]
 ]
-OF_FRAGMENTS = [(name, key) for name, key in READ if name in inject.OF_FRAGMENTS or name == b"hx-boosted"]
+OF_FRAGMENTS = [(name, key) for name, key in READ if name in (b"hx-request", b"hx-boosted", b"x-requested-with")]
 PAGE_DESTINATIONS = (None, *(one.decode() for one in inject.PAGE_DESTINATIONS))
 """`Sec-Fetch-Dest` of requests that may be for a page."""
 PLAIN_DESTINATIONS = (None, "empty", "document")

@@ -68,6 +68,7 @@ class Core:
     def page(
         self,
         method: str,
+        destination: bytes | None,
         asked: Iterable[Header],
         status: int,
         headers: Headers,
@@ -76,14 +77,15 @@ class Core:
         request: Callable[[], Request],
     ) -> Page | Note | None:
         """The tag for this response if it may be a page; a Note where a person should be told why it is not. A plain
-        function: most pages go to visitors without a chat, and nothing has to be asked for them. `asked`: those of the
-        request's headers that tell whether it is for a fragment; the whole `request` matters only to a policy."""
+        function: most pages go to visitors without a chat, and nothing has to be asked for them. `destination`: what
+        `Sec-Fetch-Dest` says; `asked`: the request's headers, which are looked at where it says nothing; the whole
+        `request` matters only to a policy."""
         if not self.settings.inject or not (route.enabled if visit.enabled is None else visit.enabled):
             return None
         reason, policies, growing = inject.look_at(status, headers)
         if reason is not None and reason != "encoded":
             return None
-        if method == "HEAD" or inject.is_fragment(asked):
+        if method == "HEAD" or not inject.is_for_page(destination, asked):
             return None
         if reason is not None:
             return Note("encoded")
@@ -194,7 +196,17 @@ class Core:
             cookies = yield from self._visitor(request, start, visit, ids, now, route)
             if cookies:
                 headers = as_private(headers) + cookies
-        page = self.page(request.method, request.headers, start.status, headers, visit, route, lambda: request)
+        destinations = request.values(b"sec-fetch-dest")
+        page = self.page(
+            request.method,
+            destinations[-1] if destinations else None,
+            request.headers,
+            start.status,
+            headers,
+            visit,
+            route,
+            lambda: request,
+        )
         if isinstance(page, Note):
             yield page
             page = None

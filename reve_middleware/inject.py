@@ -30,7 +30,6 @@ TELLING = DIGESTS | {
 """Headers of a response that matter here."""
 AS_LONG_AS_TELLING = frozenset(map(len, TELLING))
 """Most other headers are recognised by this alone."""
-OF_FRAGMENTS = frozenset({b"hx-request", b"x-requested-with", b"sec-fetch-dest"})
 PAGE_DESTINATIONS = (b"document", b"iframe", b"frame")
 ASCII_CHARSETS = re.compile(
     r"utf-8|ascii|iso8859-\d+|cp125\d|cp874|koi8-[ru]|mac-\w+|shift_jis|cp932|euc_(jp|kr)|gb2312|gbk|gb18030|big5"
@@ -127,19 +126,17 @@ def _told_by(name: bytes, value: bytes) -> str | None:
     return None
 
 
-def is_fragment(asked: Iterable[Header]) -> bool:
-    """Is the request with these headers visibly for a part of a page (htmx, XMLHttpRequest, Fetch Metadata)?"""
+def is_for_page(destination: bytes | None, asked: Iterable[Header]) -> bool:
+    """May the request be for a page? Where the browser says what for (`Sec-Fetch-Dest`), that decides. Otherwise one
+    with these headers is visibly for a part of a page, where htmx or XMLHttpRequest is named in them."""
+    if destination is not None:
+        return destination in PAGE_DESTINATIONS
     for name, value in asked:
-        if name not in OF_FRAGMENTS:
-            continue
-        match name:
-            case b"hx-request" if value.lower() == b"true" and values(asked, b"hx-boosted") != [b"true"]:
-                return True
-            case b"x-requested-with":
-                return True
-            case b"sec-fetch-dest" if value not in PAGE_DESTINATIONS:
-                return True
-    return False
+        if name == b"x-requested-with":
+            return False
+        if name == b"hx-request" and value.lower() == b"true" and values(asked, b"hx-boosted") != [b"true"]:
+            return False
+    return True
 
 
 def is_ascii_charset(content_type: bytes) -> bool:

@@ -64,22 +64,29 @@ AMBIGUOUS = b""
 """Stands for two `Cookie` headers with our names in them."""
 
 
-def told_by_browser(scope: Scope, name: bytes) -> tuple[bytes | None, bytes | None]:
-    """The one `Cookie` header value with that name in it, and `Sec-Fetch-Dest`; None where there is none.
-
-    From the end, where browsers send them, and no further than needed."""
-    headers = scope.get("headers", ())  # a hand-made scope may have none
+def headers_of(scope: Scope) -> Any:
+    """A list or a tuple; a hand-made scope may have none, or what can be read once."""
+    headers = scope.get("headers", ())
     if type(headers) is not list and not isinstance(headers, (list, tuple)):  # the application reads them, too
         headers = scope["headers"] = [tuple(pair) for pair in headers]
+    return headers
+
+
+def told_by_browser(scope: Scope, name: bytes) -> tuple[bytes | None, bytes | None]:
+    """The one `Cookie` header value with that name in it, and where there is none, `Sec-Fetch-Dest`.
+
+    From the end, where browsers send them, and no further than needed."""
     cookie: bytes | None = None
     destination: bytes | None = None
     no_cookie = False
-    for header, value in reversed(headers):
+    for header, value in reversed(headers_of(scope)):
         if header == b"cookie":
-            if name in value:
-                cookie = value if cookie is None else AMBIGUOUS
-            elif scope.get("http_version") in ONE_COOKIE_HEADER:
+            if scope.get("http_version") in ONE_COOKIE_HEADER:
+                if name in value:
+                    return value, None
                 no_cookie = True
+            elif name in value:
+                cookie = value if cookie is None else AMBIGUOUS
         elif header == b"sec-fetch-dest":
             destination = value
         else:
@@ -87,6 +94,14 @@ def told_by_browser(scope: Scope, name: bytes) -> tuple[bytes | None, bytes | No
         if no_cookie and destination is not None:
             break
     return cookie, destination
+
+
+def destination_of(scope: Scope) -> bytes | None:
+    """`Sec-Fetch-Dest`; None where there is none."""
+    for header, value in reversed(headers_of(scope)):
+        if header == b"sec-fetch-dest":
+            return value  # type: ignore[no-any-return]
+    return None
 
 
 def may_be_page(start: Message) -> bool:

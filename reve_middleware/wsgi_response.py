@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .environ import (
+    PAGE_DESTINATIONS,
     PLAIN_DESTINATIONS,
     Environ,
     TextHeaders,
@@ -72,8 +73,10 @@ class Response:
             asked = self._look(headers) if self.has_chat else None
             if asked is not None:
                 headers, page = self._go_the_whole_way(status, headers, asked)
-            elif self.shell._injects and may_be_page(headers):
-                page = self._decide(status, headers)
+            else:
+                destination = self.environ.get("HTTP_SEC_FETCH_DEST")
+                if self.shell._injects and destination in PAGE_DESTINATIONS and may_be_page(headers):
+                    page = self._decide(status, headers, destination)
         except Exception as error:
             self.shell._notes.fault(error)
             page = None
@@ -102,12 +105,13 @@ class Response:
         shell = self.shell
         return EVERYWHERE if shell._all_alike else shell._settings.routes.of(decode(self.visit.path))
 
-    def _decide(self, status: str, headers: TextHeaders) -> Page | None:
+    def _decide(self, status: str, headers: TextHeaders, destination: str | None) -> Page | None:
         """What goes into this response, if it is a page."""
         environ = self.environ
         page = self.shell._core.page(
             environ.get("REQUEST_METHOD", "GET"),
-            told_of_fragment(environ),
+            None if destination is None else destination.encode(),
+            told_of_fragment(environ) if destination is None else (),
             _number(status),
             as_telling(headers),
             self.visit,

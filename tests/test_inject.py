@@ -8,7 +8,7 @@ from reve_middleware.inject import (
     growing_in,
     insert,
     is_ascii_charset,
-    is_fragment,
+    is_for_page,
     look_at,
     page_type,
     with_tag,
@@ -20,7 +20,13 @@ HTML = (b"content-type", b"text/html; charset=utf-8")
 
 def reason_against(request: Request, status: int, headers: Headers) -> str | None:
     reason, _, _ = look_at(status, headers)
-    return reason or ("head" if request.method == "HEAD" else "fragment" if is_fragment(request.headers) else None)
+    return reason or (
+        "head"
+        if request.method == "HEAD"
+        else None
+        if is_for_page(request.one(b"sec-fetch-dest"), request.headers)
+        else "fragment"
+    )
 
 
 def test_a_page_may_be_rewritten() -> None:
@@ -129,12 +135,14 @@ def test_headers_that_forbid_it(more: tuple[bytes, bytes], reason: str | None) -
         ([("sec-fetch-dest", "script")], "fragment"),
         ([("sec-fetch-dest", "fencedframe")], "fragment"),
         ([("sec-fetch-dest", "")], "fragment"),
-        ([("sec-fetch-dest", "document"), ("sec-fetch-dest", "empty")], "fragment"),
+        ([("sec-fetch-dest", "document"), ("x-requested-with", "com.example.webview")], None),
+        ([("sec-fetch-dest", "empty"), ("hx-request", "true"), ("hx-boosted", "true")], "fragment"),
         ([("sec-fetch-mode", "navigate")], None),
     ],
 )
 def test_a_visible_fragment_is_left_alone(pairs: list[tuple[str, str]], reason: str | None) -> None:
-    """What htmx (not boosted), XMLHttpRequest or `fetch` asks for is no page, whatever its type."""
+    """What htmx (not boosted), XMLHttpRequest or `fetch` asks for is no page, whatever its type. Where the browser says
+    that it navigates, it does: Android's WebView names its application in `X-Requested-With` then, too."""
     assert reason_against(make_request("GET", "/", *pairs), 200, [HTML]) == reason
 
 
