@@ -50,10 +50,24 @@ def test_every_command_line_is_one() -> None:
     assert seen > 5
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/reference/keywords.md"])
-def test_the_table_of_keywords_is_whole(page: str) -> None:
-    """The table of keywords has each of them, once, and no other."""
+def keyword_rows(page: str) -> dict[str, str]:
+    """The rows of a page's table of keywords, without links."""
     section = (ROOT / page).read_text().partition("# Keywords")[2]
-    table = section.partition("\n|")[2].partition("\n\n")[0]
-    rows = re.findall(r"^\|? ?`(\w+)` \|", table, re.M)
-    assert sorted(rows) == sorted(get_type_hints(Keywords))
+    table = section.partition("\n| keyword |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", re.sub(r" \[[^]]*\]\([^)]*\)", "", table), re.M)
+    assert len(rows) == len(dict(rows)), "a keyword comes twice"
+    return dict(rows)
+
+
+def test_the_table_of_keywords_is_whole() -> None:
+    """The reference has each keyword, once, and no other; the README's rows are rows of it."""
+    reference, readme = keyword_rows("docs/reference/keywords.md"), keyword_rows("README.md")
+    assert sorted(reference) == sorted(get_type_hints(Keywords))
+    assert {"webhook_url", "token", "chatbot_id", "secret_key", "profile", "dev", "outbox"} <= {*readme}
+    for name, row in readme.items():
+        assert row.rstrip(".") == reference[name].rstrip("."), name
+
+
+def test_the_readme_fits_on_one_page() -> None:
+    """A newcomer reads it to the end; what is longer has its place in docs/."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
