@@ -7,6 +7,7 @@ from typing import get_type_hints
 import pytest
 from pages import BLOCK, PAGES, ROOT
 
+from reve_middleware import notes
 from reve_middleware.settings import Keywords
 
 LINK = re.compile(r"(?<!`)\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
@@ -55,3 +56,29 @@ def test_the_table_of_keywords_is_whole() -> None:
 def test_the_readme_fits_on_one_page() -> None:
     """A newcomer reads it to the end; what is longer has its place in docs/."""
     assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+def code_of(*globs: str) -> str:
+    """The text of these files, with texts that go over several lines joined."""
+    text = "".join(path.read_text() for glob in globs for path in sorted(ROOT.glob(glob)))
+    return re.sub(r'"\s*\n\s*f?"', "", text)
+
+
+def test_troubleshooting_quotes_what_is_said() -> None:
+    """What a mistake is told by is a code or a text that the code has, or that a test reads."""
+    said = code_of("reve_middleware/*.py", "reve_middleware/bridge.js", "tests/test_mistakes*.py")
+    said += "ReveMiddleware.__call__() missing"  # Python's
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    quoted = [one for row in re.findall(r"^\| (.*?) \|", page, re.M) for one in re.findall(r"`([^`]+)`", row)]
+    assert len(quoted) > 30
+    for text in quoted:
+        assert all(part.strip() in said for part in text.split("…")), text
+
+
+def test_the_log_has_no_other_codes() -> None:
+    """Each code of a record stands on the page about the log; those of the notes in the table made from them."""
+    page = (ROOT / "docs" / "reference" / "log.md").read_text()
+    assert "```{notes-table}" in page
+    codes = {*re.findall(r'"reve": "(\w+)"', code_of("reve_middleware/*.py")), "no_token", "tls", "request", "network"}
+    assert {"token_wrong", "left_behind", "outbox"} <= codes
+    assert [code for code in sorted(codes - {*notes.TEXTS}) if f"`{code}`" not in page] == []
