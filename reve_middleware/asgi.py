@@ -29,7 +29,7 @@ enter, leave = current_visit.set, current_visit.reset
 class ReveMiddleware(Shell):
     """Wraps an ASGI application: `app = ReveMiddleware(app, webhook_url=…, token=…, …)`.
 
-    Keywords: see the README's table. Raises `SettingsError` where one is missing or wrong.
+    Keywords: see docs/reference/keywords.md. Raises `SettingsError` where one is missing or wrong.
     """
 
     protocol = "ASGI"

@@ -196,7 +196,7 @@ def check_settings(app_configs: Any, **_: Any) -> list[CheckMessage]:
     except SettingsError as error:
         if getattr(settings, "REVE", None) is None:
             return [Error("REVE is missing from Django's settings", hint=f"REVE: {NEEDED}.", id="reve.E001")]
-        return [Error(complaint_of(error), hint="The README's table of keywords says what is right.", id="reve.E002")]
+        return [Error(complaint_of(error), hint="docs/reference/keywords.md says what is right.", id="reve.E002")]
     if settings.DEBUG and not made.dev:
         text = 'DEBUG is on and REVE["DEV"] is not: over plain http no chat is captured.'
         return [Warning(text, hint='On a developer\'s machine: REVE = {…, "DEV": DEBUG}.', id="reve.W005")]

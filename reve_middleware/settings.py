@@ -30,7 +30,7 @@ TAKEN_FUNCTIONS = ("forget", "__proto__", "constructor", "prototype")
 
 
 class Keywords(TypedDict, total=False):
-    """The keywords of `ReveMiddleware` and `ReveWSGIMiddleware`; see the README's table."""
+    """The keywords of `ReveMiddleware` and `ReveWSGIMiddleware`; see docs/reference/keywords.md."""
 
     webhook_url: str
     token: str | Callable[[], Any]
@@ -95,7 +95,7 @@ class Settings:
                 meant = closest_keyword(name)
                 raise SettingsError(
                     f"there is no keyword {name!r}"
-                    + (f"; did you mean {meant!r}?" if meant else "; the README's table has them all")
+                    + (f"; did you mean {meant!r}?" if meant else "; docs/reference/keywords.md has them all")
                 )
         self.bots = _bots(given)
         self._bots = {bot.chatbot_id: bot for bot in self.bots}

@@ -30,7 +30,7 @@ class Shell:
         add_url_rule, register_blueprint, before_request, test_client = (OfTheApplication() for _ in range(4))
 
     def __init__(self, app: Any, *misplaced: Never, **keywords: Unpack[Keywords]) -> None:
-        """Raises `SettingsError` where a keyword is missing or wrong; see the README's table."""
+        """Raises `SettingsError` where a keyword is missing or wrong; see docs/reference/keywords.md."""
         try:
             check_application(app, type(self).__name__, self.protocol, len(misplaced))
         except SettingsError:

@@ -42,7 +42,7 @@ enter, leave = current_visit.set, current_visit.reset
 class ReveWSGIMiddleware(Shell):
     """Wraps a WSGI application: `app.wsgi_app = ReveWSGIMiddleware(app.wsgi_app, webhook_url=…, …)`.
 
-    Keywords: see the README's table. Raises `SettingsError` where one is missing or wrong; `profile`,
+    Keywords: see docs/reference/keywords.md. Raises `SettingsError` where one is missing or wrong; `profile`,
     `identity` and `consent` must be plain functions here.
     """
 

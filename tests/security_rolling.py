@@ -1,7 +1,8 @@
 """A key is rolled through two workers, one after the other, while visitors come and go; nobody's chat is lost.
 
-The three steps of the README: the new key verifies everywhere, then it signs everywhere, then, when every cookie of the
-old one has ended, the old key goes. A worker is a middleware in this process (drive.ShellKind calls it) or a server.
+As in docs/how-to/key-rotation.md: the new key verifies everywhere, then it signs everywhere, then, when every cookie
+of the old one has ended, the old key goes. A worker is a middleware in this process (drive.ShellKind calls it) or a
+server.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ def test_a_mistake_is_named(reve: Any, text: str) -> None:
         assert str(caught.value) == text
         (message,) = run_checks(tags=["reve"])
         assert (message.id, message.msg) == ("reve.E002", text)
-        assert message.hint == "The README's table of keywords says what is right."
+        assert message.hint == "docs/reference/keywords.md says what is right."
 
 
 @pytest.mark.parametrize("reve", [MISSING, None])

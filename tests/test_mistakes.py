@@ -95,7 +95,7 @@ KEYWORDS_AND_TEXTS: dict[str, tuple[dict[str, Any], str]] = {
     "REVE's own word": ({"botId": ""}, "there is no keyword 'botId'; did you mean 'chatbot_id'?"),
     "another library's word": ({"api_key": ""}, "there is no keyword 'api_key'; did you mean 'token'?"),
     "debug for dev": ({"debug": True}, "there is no keyword 'debug'; did you mean 'dev'?"),
-    "a keyword of nowhere": ({"colour": 1}, "there is no keyword 'colour'; the README's table has them all"),
+    "a keyword of nowhere": ({"colour": 1}, "there is no keyword 'colour'; docs/reference/keywords.md has them all"),
     "a profile instead of its function": ({"profile": {"name": "canary"}}, "profile is a dict: it must be a callable "
         "of one argument, and not what that returns"),
     "a user instead of a function": ({"profile": User()}, "profile is a User: it must be a callable of one argument, "

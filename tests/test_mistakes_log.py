@@ -34,7 +34,7 @@ def wsgi(caplog: pytest.LogCaptureFixture) -> Iterator[Newcomer]:
 
 
 def test_nothing_is_said_where_nothing_is_wrong(asgi: Newcomer, wsgi: Newcomer) -> None:
-    """A site as the README has it says nothing at all, logged out and in again included."""
+    """A site with a layer of ours and a profile says nothing at all, logged out and in again included."""
     for newcomer, app in ((asgi, starlette_app()), (wsgi, flask_app().wsgi_app)):
         visitor = newcomer.visit(app, profile=ada)
         assert b"bridge.js" in visitor.get("/").body
@@ -203,7 +203,7 @@ def test_another_secret_after_each_restart(asgi: Newcomer, wsgi: Newcomer) -> No
 
 
 def test_keys_that_rotate(asgi: Newcomer) -> None:
-    """A key that is changed as the README says is no mistake; nor is a cookie that somebody made up."""
+    """A key that is changed in the three steps is no mistake; nor is a cookie that somebody made up."""
     visitor = asgi.visit(starlette_app(), profile=ada)
     new = "the next key of this site, long enough"
     visitor.middleware = asgi.kind.wrap(starlette_app(), profile=ada, secret_key=[new, KEYWORDS["secret_key"]])

@@ -1,8 +1,6 @@
 """Wrong settings: each is one exception with its cure, found when the object is built (contract §9, §11)."""
 
 import functools
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,7 +60,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     # Keywords that do not exist.
     ({"webhook": "x"}, "there is no keyword 'webhook'; did you mean 'webhook_url'?"),
     ({"exclude_routes": ()}, "there is no keyword 'exclude_routes'; did you mean 'logout_routes'?"),
-    ({"zzz": 1}, "there is no keyword 'zzz'; the README's table has them all"),
+    ({"zzz": 1}, "there is no keyword 'zzz'; docs/reference/keywords.md has them all"),
     # webhook_url
     ({"webhook_url": None}, f"webhook_url is missing: {LINK} (or set REVE_WEBHOOK_URL in the environment)"),
     ({"webhook_url": ""}, f"webhook_url is missing: {LINK} (or set REVE_WEBHOOK_URL in the environment)"),
@@ -309,14 +307,6 @@ def test_nothing_at_all() -> None:
 def test_every_keyword_has_its_mistake_here() -> None:
     """No keyword is without a test of its error's text."""
     assert {name for keywords, _ in WRONG for name in keywords} >= set(Keywords.__annotations__)
-
-
-def test_the_readme_names_every_keyword() -> None:
-    """The README's table and the code know the same keywords."""
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    table = readme[readme.index("| keyword |") :].partition("\n\n")[0]
-    named = {name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
-    assert named == set(Keywords.__annotations__)
 
 
 def test_two_keys_may_be_given() -> None:

@@ -74,10 +74,13 @@ def test_ci_is_pinned() -> None:
     assert {"starlette", "httpx", "itsdangerous", "h11", "pytest"} <= everything
     for path in CONSTRAINTS:
         assert sorted(everything - {*pins(path)}) == [], path.name
+    docs = {canonicalize_name(Requirement(line).name) for line in extras["docs"]}  # what they bring, .ci/run looks at
+    assert sorted(docs - {*pins(CONSTRAINTS[0])}) == []
     extra = f"'.[{','.join(INSTALLED)}]'"
     assert f"-e {extra} -c tests/constraints.txt" in (ROOT / "README.md").read_text()
     run = (ROOT / ".ci" / "run").read_text()
     assert f"-e {extra} -c tests/constraints-lowest.txt" in run
+    assert "-e '.[docs]' -c tests/constraints.txt" in run
     assert re.findall(r"index-url|find-links|trusted-host", run) == []
 
 

@@ -42,7 +42,7 @@ UNKNOWN = (
         "is made.",
     ),
 )
-"""What no look can tell (README, "What is not known about REVE"). The rest of that table needs no row: the link is used
+"""What no look can tell (docs/explanation/unknown.md). The rest of that table needs no row: the link is used
 as pasted, and nothing depends on the promise."""
 
 

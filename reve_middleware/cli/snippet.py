@@ -157,4 +157,4 @@ def _site(fields: Sequence[str], keywords: dict[str, str | None], wsgi: bool) ->
         yield f"        {argument},"
     yield "    )"
     yield ""
-    yield "  Flask: app.wsgi_app = …(app.wsgi_app, …). Other frameworks, and every keyword: the README."
+    yield "  Flask: app.wsgi_app = …(app.wsgi_app, …). Other frameworks: the README; every keyword: docs/."
