@@ -37,6 +37,10 @@ PROBLEMS = {
 BODY_FAULTS = {400: "bad_request", 408: "timeout", 413: "too_large"}
 
 
+CHECK = "reve-middleware-check"
+"""In the `User-Agent` of `reve-middleware check`, which tries what must be refused: that is no news for the log."""
+
+
 class Captured(NamedTuple):
     """What the browser reported."""
 
@@ -73,6 +77,11 @@ def refusal_of_head(request: Request, settings: Settings) -> Refusal | None:
     if length is not None and length.isdigit() and (len(length) > 9 or int(length) > LARGEST_BODY):
         return Refusal("too_large")
     return None
+
+
+def is_a_check(request: Request) -> bool:
+    """Does it come from `reve-middleware check`?"""
+    return CHECK.encode() in (request.one(b"user-agent") or b"")
 
 
 def is_same_origin(request: Request, allowed_origins: frozenset[str]) -> bool:

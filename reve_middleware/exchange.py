@@ -117,10 +117,11 @@ class Core:
         """The answer to a request for the capture path; `now` in microseconds since the epoch."""
         settings = self.settings
         refusal = capture.refusal_of_head(request, settings)
+        is_news = not capture.is_a_check(request)
         if refusal is not None:
-            if refusal.reason == "plain_http":
+            if refusal.reason == "plain_http" and is_news:
                 yield Note("plain_http")
-            elif refusal.reason == "cross_origin" and capture.has_lost_its_host(request):
+            elif refusal.reason == "cross_origin" and is_news and capture.has_lost_its_host(request):
                 yield Note("cross_origin")
             refused = capture.refuse(refusal.reason)
             return refused._replace(body=b"") if request.method == "HEAD" else refused
@@ -131,9 +132,9 @@ class Core:
             return capture.refuse(capture.BODY_FAULTS[body.status])
         captured = capture.read_ids(body, settings)
         if isinstance(captured, Refusal):
-            if captured.reason == "bot":
+            if captured.reason == "bot" and is_news:
                 yield Note("bot", ", ".join(bot.chatbot_id for bot in settings.bots))
-            elif captured.reason == "ids":
+            elif captured.reason == "ids" and is_news:
                 yield Note("ids")
             return capture.refuse(captured.reason)
         if settings.dev and not capture.came_over_plain_http(request):

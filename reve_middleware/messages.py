@@ -27,7 +27,7 @@ def values(headers: Iterable[Header], name: bytes) -> list[bytes]:
 
 READ_BY_THE_CORE: Final = (
     b"host", b"cookie", b"content-type", b"content-length", b"content-encoding", b"origin", b"x-reve-bridge",
-    b"sec-fetch-site", b"sec-fetch-dest", b"hx-request", b"hx-boosted", b"x-requested-with",
+    b"sec-fetch-site", b"sec-fetch-dest", b"hx-request", b"hx-boosted", b"x-requested-with", b"user-agent",
 )  # fmt: skip
 """The request's headers that matter to the core. A shell need bring no others."""
 

@@ -43,13 +43,15 @@ def missing(what: str) -> NoReturn:
 
 
 def executable() -> str:
-    """Where Chromium is: `CHROMIUM` in the environment, else on the PATH."""
+    """Where Chromium is: `CHROMIUM` in the environment, else on the PATH.
+
+    Debian's headless one comes first: the same engine, but no windows, and so half the work."""
     if named := os.environ.get("CHROMIUM"):
         return shutil.which(named) or missing(f"the browser that CHROMIUM names: {named!r} is no executable")
-    for name in ("chromium", "chromium-browser", "google-chrome"):
+    for name in ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"):
         if found := shutil.which(name):
             return found
-    return missing("Chromium: apt-get install chromium, or set CHROMIUM to its path")
+    return missing("Chromium: apt-get install chromium-headless-shell, or set CHROMIUM to its path")
 
 
 @contextmanager

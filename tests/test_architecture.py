@@ -130,7 +130,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "check.refusals": {"capture", "check.finding", "check.response"},
     "check.cookies": {"check.finding", "check.refusals", "check.response"},
     "check.link": {"check.finding", "webhook"},
-    "check.browser": {"__init__", "check.caching", "check.cookies", "check.finding", "check.response", "webhook"},
+    "check.browser": {
+        "__init__", "capture", "check.caching", "check.cookies", "check.finding", "check.response", "webhook",
+    },
     "check.look": {
         "bot", "bridge", "check.browser", "check.caching", "check.cookies", "check.finding", "check.link", "check.page",
         "check.policy", "check.refusals", "check.response", "check.script", "check.tag", "push", "webhook",

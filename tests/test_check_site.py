@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 from checking import PAGE, SETTINGS, Street, answering, run, street, wrapped
 from fakes import Webhook
@@ -40,6 +41,15 @@ def test_a_right_site_has_only_good_findings(town: Street) -> None:
     assert report.codes == dict.fromkeys(RIGHT, "ok")
     assert {one.status for one in town.asked if one.method == "POST"} == {403, 413, 415, 422}
     assert all(one.path in ("/", "/_reve/bridge.js", "/_reve/session") for one in town.asked)
+
+
+def test_what_it_tries_is_no_news(town: Street, caplog: pytest.LogCaptureFixture) -> None:
+    """The site's log says nothing of the refusals that were tried: each warning is said once, and is for others."""
+    site = wrapped(dev=True)
+    town.look(site, plain=True)
+    browsers = {"X-Reve-Bridge": "1", "Sec-Fetch-Site": "same-origin", "Content-Type": "application/json"}
+    assert httpx.post(f"{town.http}/_reve/session", content=b"{}", headers=browsers).status_code == 422
+    assert [vars(one)["reve"] for one in caplog.records if one.name == "reve_middleware"] == ["dev", "ids"]
 
 
 def test_it_looks_as_a_browser_does(town: Street) -> None:

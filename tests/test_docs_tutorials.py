@@ -102,11 +102,7 @@ def test_the_site_after(
         browser.post("/logout")
         assert visitor.new_chat() == "anonymous"
     said = {vars(record)["reve"]: record.getMessage() for record in caplog.records if record.name == "reve_middleware"}
-    assert list(said) == [
-        "dev",
-        "ids",
-        "cross_origin",
-    ]  # the last two are said of what `check` has tried: the page says so
+    assert list(said) == ["dev"]  # and nothing of what `check` has tried
     assert said["dev"] in shown(name, 2).splitlines()
 
 

@@ -17,6 +17,7 @@ from typing import Self
 import httpx
 
 from reve_middleware import __version__
+from reve_middleware.capture import CHECK
 from reve_middleware.webhook import Outcome, judge_exception, quietly
 
 from .caching import is_trustworthy
@@ -30,7 +31,7 @@ TOTAL_SECONDS = 120.0
 PACKED = "gzip, deflate"
 """Browsers ask for br and zstd as well; here they could not be unpacked."""
 ALWAYS = {
-    "User-Agent": f"Mozilla/5.0 (compatible; reve-middleware-check/{__version__})",
+    "User-Agent": f"Mozilla/5.0 (compatible; {CHECK}/{__version__})",
     "Accept-Language": "en;q=0.9, *;q=0.5",
     "Accept-Encoding": PACKED,
 }
