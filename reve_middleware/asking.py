@@ -93,35 +93,14 @@ class Callables:
         self._notes = notes
         self._still_timed = FIRST_ASKS
         self._slow = 0
-        for ask in ("ask_at_once", "ask_in_place"):
-            setattr(self, ask, self._timed(getattr(self, ask)))
-        self.__dict__["finish"] = self._finish_timed
 
-    def _timed(self, ask: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-        def timed(name: str, request: Any) -> Any:
-            began = time.monotonic()
-            answer = ask(name, request)
-            self._took(name, time.monotonic() - began)
-            return answer
-
-        return timed
-
-    async def _finish_timed(self, name: str, begun: Any) -> Any:
-        began = time.monotonic()
-        answer = await Callables.finish(self, name, begun)
-        if answer is not NO_ANSWER:  # which has been told already
-            self._took(name, time.monotonic() - began)
-        return answer
-
-    def _took(self, name: str, seconds: float) -> None:
-        if seconds > SLOW_SECONDS:
+    def _took(self, name: str, began: float) -> None:
+        """One of the asks that are timed is over."""
+        if time.monotonic() - began > SLOW_SECONDS:
             self._slow += 1
             if self._slow == SLOW_ASKS:
                 self._notes.say("slow", f"{name}=")
         self._still_timed -= 1
-        if self._still_timed <= 0:
-            for ask in ("ask_at_once", "ask_in_place", "finish"):
-                self.__dict__.pop(ask, None)
 
     async def ask(self, name: str, request: Any) -> Any:
         """The callable's value, or NO_ANSWER; under ASGI."""
@@ -134,6 +113,14 @@ class Callables:
     def ask_at_once(self, name: str, request: Any) -> Any:
         """As `ask`, without waiting and without a word in the log: where that cannot be, a Pending for `finish`.
         NOT_BEGUN: a plain function other than `identity=` belongs into a thread, and `ask` puts it there."""
+        if self._still_timed <= 0:
+            return self._begin(name, request)
+        began = time.monotonic()
+        answer = self._begin(name, request)
+        self._took(name, began)
+        return answer
+
+    def _begin(self, name: str, request: Any) -> Any:
         question = self._questions[name]
         if question.time_outs and not question.may_be_asked():
             return NO_ANSWER
@@ -158,6 +145,15 @@ class Callables:
 
     async def finish(self, name: str, begun: Any) -> Any:
         """The value of what `ask_at_once` began, or NO_ANSWER."""
+        if self._still_timed <= 0:
+            return await self._finish(name, begun)
+        began = time.monotonic()
+        answer = await self._finish(name, begun)
+        if answer is not NO_ANSWER:  # which has been told already
+            self._took(name, began)
+        return answer
+
+    async def _finish(self, name: str, begun: Any) -> Any:
         question = self._questions[name]
         if begun.rest is None:
             return self.give_up(name, begun)
@@ -197,6 +193,14 @@ class Callables:
 
     def ask_in_place(self, name: str, request: Any) -> Any:
         """As `ask_now`, without a word in the log: where it raised, a Pending for `give_up`."""
+        if self._still_timed <= 0:
+            return self._call(name, request)
+        began = time.monotonic()
+        answer = self._call(name, request)
+        self._took(name, began)
+        return answer
+
+    def _call(self, name: str, request: Any) -> Any:
         try:
             value = self._questions[name].function(request)
             if type(value) not in PLAIN and inspect.iscoroutine(value):

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from drive import ShellKind
 
+from reve_middleware import asking
+
 # An environment may forbid bytecode, as containers often do: pytest would then rewrite every test anew in each worker,
 # and each of the hundreds of interpreters that tests start would compile the package anew.
 sys.dont_write_bytecode = False
@@ -33,3 +35,11 @@ def shell(request: pytest.FixtureRequest) -> Iterator[ShellKind]:
     kind = ShellKind(request.param)
     yield kind
     kind.close()
+
+
+@pytest.fixture(autouse=True)
+def _patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 2 s that a callable has are no matter of how busy the machine is that runs the tests, but where they are what
+    is tested: a file with TESTS_LIMITS."""
+    if not hasattr(request.module, "TESTS_LIMITS"):
+        monkeypatch.setattr(asking, "ASK_SECONDS", 20.0)

@@ -14,6 +14,8 @@ from oracle import Sent
 from reve_middleware import asking, capture
 from reve_middleware.threads import DaemonThreads
 
+TESTS_LIMITS = True
+
 BRIDGE = {
     "Host": HOST,
     "Origin": f"https://{HOST}",

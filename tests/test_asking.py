@@ -18,6 +18,8 @@ from reve_middleware.messages import NO_ANSWER
 from reve_middleware.notes import Notes
 from reve_middleware.threads import DaemonThreads
 
+TESTS_LIMITS = True
+
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="")
 
 

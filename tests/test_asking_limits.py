@@ -18,6 +18,8 @@ from reve_middleware import asking, notes
 from reve_middleware.asking import is_async, within
 from reve_middleware.messages import NO_ANSWER
 
+TESTS_LIMITS = True
+
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="")
 
 

@@ -68,20 +68,16 @@ def run(case: Case, folder: Path) -> Ended:
 
 HOOKS = [
     Case("uvicorn"),  # lifespan
-    Case("uvicorn", workers=2),
     Case("hypercorn"),
-    Case("granian asgi"),
     Case("granian wsgi"),  # neither lifespan nor atexit, but multiprocessing's own end
     Case("gunicorn sync"),  # atexit
-    Case("gunicorn gthread"),
     Case("gunicorn --preload", SIGQUIT, workers=2),
     Case("uwsgi --enable-threads"),
     Case("waitress", SIGINT),
 ]
-HUNG = [Case(name, hung=True) for name in ("uvicorn", "hypercorn", "granian wsgi", "gunicorn sync")]
+HUNG = [Case(name, hung=True) for name in ("uvicorn", "gunicorn sync")]
 NO_HOOK = [
     Case("uvicorn --lifespan off", hung=True),
-    Case("waitress", hung=True),
     Case("gunicorn sync", SIGKILL, hung=True),
     Case("uwsgi --enable-threads", hung=True, busy=True),  # it runs no hook in a process that is in a request
 ]

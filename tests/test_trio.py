@@ -19,6 +19,8 @@ from under_trio import TrioKind, seconds, serve
 from reve_middleware import asking, capture
 from reve_middleware.threads import DaemonThreads
 
+TESTS_LIMITS = True
+
 READ, LOOK_UP, ASK = 5.0, 5.0, 2.0
 CHAT = [("Host", HOST), ("Cookie", chat_cookie())]
 

@@ -16,6 +16,8 @@ from test_outbox_writer import Busy
 from test_trio import CHAT, answer, answering, known, marks, report
 from under_trio import TrioKind, seconds
 
+TESTS_LIMITS = True
+
 
 @pytest.fixture
 def kind() -> Iterator[TrioKind]:
