@@ -16,6 +16,8 @@ from drive import PAGE, PATIENCE, said
 
 from reve_middleware import Bot, asking, django_settings
 
+TESTS_LIMITS = True
+
 GONE = [f"{name}=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax; Secure" for name in ("__Host-reve", "__Host-reve-mark")]
 ADA = {"id": 1, "name": "Ada"}
 
