@@ -81,7 +81,7 @@ def _hint(error: BaseException) -> str:
 
 def _of_attribute(error: AttributeError) -> str:
     kind = type(error.obj)
-    if error.obj is None or kind.__name__.startswith(("Anonymous", "Unauthenticated")):
+    if (error.obj is None and error.name is not None) or kind.__name__.startswith(("Anonymous", "Unauthenticated")):
         return NOBODY
     if any(base.__module__ == "starlette.requests" for base in kind.__mro__):
         return NOT_YOURS

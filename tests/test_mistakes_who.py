@@ -95,6 +95,10 @@ def nobody_attribute(request: Any) -> Any:
     return {"id": user.id}  # type: ignore[attr-defined]
 
 
+def attribute_by_hand(request: Any) -> Any:
+    raise AttributeError("canary")
+
+
 SESSIONS = Middleware(SessionMiddleware, secret_key="x")
 LOGIN = Middleware(AuthenticationMiddleware, backend=Nobody())
 WHO: dict[str, tuple[str, Callable[[], Any], Callable[[Any], Any], str]] = {
@@ -110,6 +114,8 @@ WHO: dict[str, tuple[str, Callable[[], Any], Callable[[Any], Any], str]] = {
         r"is nobody logged in\? Then return None"),
     "an attribute of None": ("asgi", starlette_app, nobody_attribute, rf"AttributeError at {HERE}: "
         r"is nobody logged in\? Then return None"),
+    "an attribute that somebody says is missing": ("asgi", starlette_app, attribute_by_hand,
+        rf"AttributeError at {HERE}(?!: is nobody)"),
     "the body": ("asgi", starlette_app, form_of_request, rf"RuntimeError at {HERE} \(requests.py:\d+\): "
         r"the body belongs to the view: read it there, and call identify\(\)"),
     "SQLAlchemy": ("asgi", starlette_app, lazy_attribute, rf"DetachedInstanceError at {HERE}: "
