@@ -15,11 +15,12 @@ WRONG_LINK = "bot %s: the webhook link does not work (%s); its pushes wait, and 
 """Filled with the bot, the outcome's code and its cure."""
 
 LINK = (
-    "paste the bot's own webhook link from REVE's dashboard into webhook_url= (REVE_WEBHOOK_URL), and name in "
-    "endpoint= only what is an endpoint under it"
+    "paste the bot's own webhook link from REVE's dashboard (of the sandbox: what it printed at its last start) into "
+    "webhook_url= (REVE_WEBHOOK_URL), and name in endpoint= only what is an endpoint under it"
 )
 REFRESHED = (
-    "paste the token anew from REVE's dashboard into token= (REVE_TOKEN); to refresh it there ends the old one at once"
+    "paste the token anew from REVE's dashboard (of the sandbox: what it printed last) into token= (REVE_TOKEN); to "
+    "refresh it there ends the old one at once"
 )
 BODY = "is chatbot_id= that of this link's bot, and does its endpoint take such data? payload= changes the body"
 MOVED = f"redirects are not followed: {LINK}"

@@ -97,6 +97,7 @@ class Settings:
                     f"there is no keyword {name!r}"
                     + (f"; did you mean {meant!r}?" if meant else "; docs/reference/keywords.md has them all")
                 )
+        _check_missing(given)
         self.bots = _bots(given)
         self._bots = {bot.chatbot_id: bot for bot in self.bots}
         secret_key = given.get("secret_key")
@@ -196,6 +197,18 @@ def _bots(given: dict[str, Any]) -> tuple[Bot, ...]:
     return tuple(bots)
 
 
+def _check_missing(given: Mapping[str, Any]) -> None:
+    """All that is missing is told at once: a site that was never set up has none of it."""
+    needed = [*(NEEDED if given.get("bots") is None else ()), "secret_key"]
+    missing = [name for name in needed if not given.get(name) and not os.environ.get(f"REVE_{name.upper()}")]
+    if len(missing) > 1:
+        variables = ", ".join(f"REVE_{name.upper()}" for name in missing)
+        raise SettingsError(
+            f"settings are missing: {', '.join(missing)}; give them as keywords (Django: in capitals, in REVE), or set "
+            f"{variables} in the environment (for development `reve-middleware sandbox` prints them)"
+        )
+
+
 def _source(complaint: str, from_environment: Sequence[str]) -> str:
     """Where a value came from, if it was not given as a keyword."""
     name = complaint.partition(" ")[0].partition("=")[0]
@@ -204,17 +217,15 @@ def _source(complaint: str, from_environment: Sequence[str]) -> str:
 
 def _secret_keys(keys: Any) -> list[str]:
     right = f"text of at least {SHORTEST_KEY} characters, or a list of such texts, newest first"
+    maker = "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
     if keys is None or keys == "" or keys == [] or keys == ():
-        wrong("secret_key", None, right, "REVE_SECRET_KEY")
+        wrong("secret_key", None, f"{right}; {maker}", "REVE_SECRET_KEY")
     keys = [keys] if isinstance(keys, str) else keys
     if not isinstance(keys, (list, tuple)) or not all(isinstance(key, str) for key in keys):
         raise SettingsError(f"secret_key is a {type(keys).__name__}: it must be {right}")
     for key in keys:
         if len(key) < SHORTEST_KEY:
-            raise SettingsError(
-                f"secret_key has {len(key)} characters: it must be {right}; "
-                "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
-            )
+            raise SettingsError(f"secret_key has {len(key)} characters: it must be {right}; {maker}")
         if any("\ud800" <= character <= "\udfff" for character in key):  # bytes of the environment that are no UTF-8
             raise SettingsError("secret_key has bytes that are no text: paste it anew")
     return list(keys)

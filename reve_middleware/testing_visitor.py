@@ -68,6 +68,8 @@ class _Visitor:
         self._loaded: set[str] = set()
         self.session_id: str | None = None
         """Of the chat that goes on; None before the first."""
+        self._elsewhere = 0
+        """What was offered to other bots before it began."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._page}>"
@@ -75,17 +77,23 @@ class _Visitor:
     @property
     def knows(self) -> Mapping[str, Any] | None:
         """What the bot knows in this visitor's chat, when everything is sent; None if it has heard of nobody."""
-        return None if self.session_id is None else self._bot.knows(self.session_id)
+        __tracebackhide__ = True
+        if self.session_id is None:
+            return None
+        known = self._bot.knows(self.session_id)
+        if known is None and self._bot.offers_elsewhere() > self._elsewhere:
+            raise AssertionError(ELSEWHERE)
+        return known
 
     def _chat(self, *, anew: bool) -> Flow:
         __tracebackhide__ = True
         tag = yield from self._load()
         session_id = self._bot.open() if anew or self.session_id is None else self.session_id
         body = json.dumps({"session_id": session_id, "chatbot_id": self._bot.chatbot_id}).encode()
-        elsewhere = self._bot.offers_elsewhere()
+        self._elsewhere = self._bot.offers_elsewhere()
         status = yield from self._report(tag, "POST", body)
         self.session_id = session_id
-        if status == "queued" and self._bot.offers_elsewhere() > elsewhere:
+        if status == "queued" and self._bot.offers_elsewhere() > self._elsewhere:
             raise AssertionError(ELSEWHERE)
         self._bot.listen()  # or it would be chance whether the site's next news comes in time to replace this
         return status
@@ -246,7 +254,8 @@ def _source(body: bytes) -> str | None:
 ELSEWHERE = (
     "The site takes the report, but its bot is another one: its webhook_url is not the stand-in's. "
     "Build it with **reve.settings, or without webhook_url=, token=, chatbot_id= and secret_key=, so that it finds "
-    "REVE_WEBHOOK_URL and the other three in the environment"
+    "REVE_WEBHOOK_URL and the other three in the environment; a site that is built where it is imported is imported in "
+    "the test's file, not in conftest.py, which is read before they are set"
 )
 WRAP = (
     "Wrap it: ReveMiddleware(app, **reve.settings, profile=…), or ReveWSGIMiddleware for WSGI. (Where it is wrapped "

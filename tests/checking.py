@@ -21,7 +21,8 @@ from fakes import Webhook
 from reve_middleware import ReveMiddleware
 from reve_middleware.check.command import check
 
-PAGE = b"<!doctype html><html><head><title>Shop</title></head><body>Bread</body></html>"
+WIDGET = b'<script>__revechat_account="1"</script>'
+PAGE = b"<!doctype html><html><head>%b<title>Shop</title></head><body>Bread</body></html>" % WIDGET
 SETTINGS: dict[str, Any] = {
     "webhook_url": "https://reve.invalid/api/webhook/v1/chatbot/link-canary",
     "token": "token-canary",

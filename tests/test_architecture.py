@@ -124,6 +124,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "check.response": {"messages"},
     "check.tag": {"check.finding", "check.markup", "check.response"},
     "check.page": {"check.finding", "check.response", "check.tag", "csp", "inject", "messages"},
+    "check.widget": {"check.finding", "check.page", "check.tag"},
     "check.policy": {"check.finding", "check.markup", "check.page", "check.response", "check.tag", "csp"},
     "check.script": {"bridge", "check.finding", "check.page", "check.response"},
     "check.caching": {"bot", "check.finding", "check.page", "check.response"},
@@ -135,7 +136,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "check.look": {
         "bot", "bridge", "check.browser", "check.caching", "check.cookies", "check.finding", "check.link", "check.page",
-        "check.policy", "check.refusals", "check.response", "check.script", "check.tag", "push", "webhook",
+        "check.policy", "check.refusals", "check.response", "check.script", "check.tag", "check.widget", "push",
+        "webhook",
     },
     "check.report": {"check.finding"},
     "check.command": {"bot", "check.look", "check.report", "check.response", "errors"},

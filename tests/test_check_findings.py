@@ -10,7 +10,7 @@ import pytest
 
 import reve_middleware
 from reve_middleware import bridge, capture
-from reve_middleware.check import caching, cookies, link, look, page, policy, refusals, script, tag
+from reve_middleware.check import caching, cookies, link, look, page, policy, refusals, script, tag, widget
 from reve_middleware.check.finding import Finding
 from reve_middleware.check.page import Page
 from reve_middleware.check.refusals import Probe
@@ -20,6 +20,7 @@ from reve_middleware.webhook import Outcome, judge
 URL = "https://shop.example/bread/rye"
 SCRIPT, DIGEST = bridge.script()
 SRC = f"/_reve/bridge.js?v={DIGEST}"
+WIDGET = "<script>(function (w) { w.$_REVECHAT_API = 1 })(window)</script>"
 TAG = f'<script src="{SRC}" data-function="identify" data-bot="shop-bot"></script>'
 HTML = ("Content-Type", "text/html; charset=utf-8")
 NOSNIFF = ("X-Content-Type-Options", "nosniff")
@@ -191,6 +192,7 @@ ROWS = [
     Row("status", "warning", page.status(html(status=404)), page.status(html())),
     Row("not_html", "error", page.status(answer(200, ("Content-Type", "image/png"))), page.status(html())),
     Row("not_html", "error", page.status(answer(200)), page.status(html()), "without a type"),
+    Row("site_fails", "error", page.status(answer(500)), page.status(html(status=404)), "fails: 500"),
     Row("compressed", "ok", page.compression(seen(packed(html()), html())), page.compression(seen(html()))),
     Row("compressed_inside",
         "error", page.compression(seen(packed(html("")), html())), page.compression(seen(html("")))),
@@ -217,8 +219,10 @@ ROWS = [
     Row("tag_elsewhere", "error", tagged(html(f"<base href='https://cdn.example/'>{TAG}")),
         tagged(html(f"{TAG}<base href='https://cdn.example/'>"))),
     Row("tag_bot", "warning", tagged(html(), "another"), tagged(html(), "shop-bot")),
+    Row("no_widget", "warning", widget.findings(seen(html()), []), widget.findings(seen(html(WIDGET)), [])),
+    Row("no_widget", "warning", widget.findings(seen(html()), []), widget.findings(seen(html(status=401)), [])),
     # Why there is none
-    Row("tag_missing", "error", missing(document("<p>Hello")), RIGHT, "no whole document"),
+    Row("tag_missing", "error", missing(document("<p>Hello")), RIGHT, "has no <head>"),
     Row("tag_missing", "error", missing(html("", *csp("script-src 'none'"))), RIGHT, "script-src 'self'"),
     Row("tag_missing", "error", missing(html("", *csp("sandbox"))), RIGHT, "sandbox"),
     Row("tag_missing", "error", missing(html("", ("Cache-Control", "no-transform"))), RIGHT, "no-transform"),

@@ -102,7 +102,7 @@ def test_a_step_up_to_https(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_tag_that_leads_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is on another origin is not asked for."""
-    there = PAGE.replace(b"<title>", b'<script src="https://cdn.invalid/_reve/bridge.js"></script><title>')
+    there = PAGE.replace(b"<head>", b'<head><script src="https://cdn.invalid/_reve/bridge.js"></script>')
     report, site = looked_at(monkeypatch, answering(body=there))
     assert codes(report) == {"tag_elsewhere": "error"}
     assert {one.url.host for one in site.sent} == {"shop.example"}

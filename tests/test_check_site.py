@@ -216,7 +216,7 @@ def test_each_mistake_is_named(town: Street, site: App, path: str, wrong: dict[s
 @pytest.mark.parametrize(
     ("mistake", "words"),
     [
-        ("no head", "no whole document"),
+        ("no head", "has no <head>"),
         ("a policy that allows nothing", "Content-Security-Policy does not allow it"),
         ("a route that is left out", "the middleware is there, but it left this page alone"),
         ("no middleware", "no sign of reve-middleware"),

@@ -194,12 +194,12 @@ def test_a_mistake_is_named(reve: Any, text: str) -> None:
 
 @pytest.mark.parametrize("reve", [MISSING, None])
 def test_no_settings_at_all(reve: Any) -> None:
-    """Without `REVE` the check says how to begin, and the handler what is missing first."""
+    """Without `REVE` the check says how to begin, and the handler what is missing."""
     with settings_with(reve, MIDDLEWARE=[OURS]):
         (message,) = run_checks(tags=["reve"])
         assert (message.id, message.msg) == ("reve.E001", "REVE is missing from Django's settings")
         assert message.hint == f"REVE: {NEEDED}."
-        with pytest.raises(SettingsError, match=r'^REVE\["WEBHOOK_URL"\] is missing: it must be the bot'):
+        with pytest.raises(SettingsError, match=r"^settings are missing: webhook_url, token, .*in capitals, in REVE"):
             WSGIHandler()
 
 

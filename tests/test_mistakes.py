@@ -65,7 +65,8 @@ class User:
 # Keywords --------------------------------------------------------------------------------------
 
 KEYWORDS_AND_TEXTS: dict[str, tuple[dict[str, Any], str]] = {
-    "a forgotten secret": ({"secret_key": None}, f"secret_key is missing: {KEYS} (or set REVE_SECRET_KEY in the "
+    "a forgotten secret": ({"secret_key": None}, f"secret_key is missing: {KEYS}; "
+        "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one (or set REVE_SECRET_KEY in the "
         "environment)"),
     "a short secret": ({"secret_key": "secret"}, f"secret_key has 6 characters: {KEYS}; "
         "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"),

@@ -216,8 +216,11 @@ def test_keys_that_rotate(asgi: Newcomer) -> None:
 
 # The webhook -----------------------------------------------------------------------------------
 
-LINK = "paste the bot's own webhook link from REVE's dashboard into webhook_url= (REVE_WEBHOOK_URL)"
-TOKEN = "paste the token anew from REVE's dashboard into token= (REVE_TOKEN)"
+LINK = (
+    "paste the bot's own webhook link from REVE's dashboard (of the sandbox: what it printed at its last start) into "
+    "webhook_url= (REVE_WEBHOOK_URL)"
+)
+TOKEN = "paste the token anew from REVE's dashboard (of the sandbox: what it printed last) into token= (REVE_TOKEN)"
 BODY = "is chatbot_id= that of this link's bot"
 
 

@@ -140,10 +140,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     # bots
     ({"bots": []}, "webhook_url and bots are both given: put webhook_url into a Bot(…) of the list"),
     # secret_key
-    ({"secret_key": None}, f"secret_key is missing: {KEYS} (or set REVE_SECRET_KEY in the environment)"),
-    ({"secret_key": ""}, f"secret_key is missing: {KEYS} (or set REVE_SECRET_KEY in the environment)"),
-    ({"secret_key": []}, f"secret_key is missing: {KEYS} (or set REVE_SECRET_KEY in the environment)"),
-    ({"secret_key": ()}, f"secret_key is missing: {KEYS} (or set REVE_SECRET_KEY in the environment)"),
+    ({"secret_key": None}, f"secret_key is missing: {KEYS}{MAKE} (or set REVE_SECRET_KEY in the environment)"),
+    ({"secret_key": ""}, f"secret_key is missing: {KEYS}{MAKE} (or set REVE_SECRET_KEY in the environment)"),
+    ({"secret_key": []}, f"secret_key is missing: {KEYS}{MAKE} (or set REVE_SECRET_KEY in the environment)"),
+    ({"secret_key": ()}, f"secret_key is missing: {KEYS}{MAKE} (or set REVE_SECRET_KEY in the environment)"),
     ({"secret_key": b"canary" * 9}, f"secret_key is a bytes: {KEYS}"),
     ({"secret_key": [KEY, b"canary" * 9]}, f"secret_key is a list: {KEYS}"),
     ({"secret_key": {KEY}}, f"secret_key is a set: {KEYS}"),
@@ -300,8 +300,24 @@ def test_mistakes_with_several_bots() -> None:
 
 
 def test_nothing_at_all() -> None:
-    """Without any keyword, the first thing that is missing is named."""
-    assert complaint() == f"webhook_url is missing: {LINK} (or set REVE_WEBHOOK_URL in the environment)"
+    """Without any keyword all that is missing is named at once, and where it comes from in development."""
+    assert complaint() == (
+        "settings are missing: webhook_url, token, chatbot_id, secret_key; give them as keywords (Django: in capitals, "
+        f"in REVE), or set {', '.join(NO_ENVIRONMENT)} in the environment (for development "
+        "`reve-middleware sandbox` prints them)"
+    )
+
+
+def test_half_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that are missing are named, and no others; an empty variable counts for nothing."""
+    monkeypatch.setenv("REVE_TOKEN", "canary")
+    monkeypatch.setenv("REVE_CHATBOT_ID", "")
+    text = complaint(webhook_url="https://reve.example/hook", secret_key=KEY)
+    assert text.startswith("chatbot_id is missing, for REVE_CHATBOT_ID in the environment is empty")
+    text = complaint(webhook_url="https://reve.example/hook")
+    assert text.startswith("settings are missing: chatbot_id, secret_key; ")
+    assert "REVE_CHATBOT_ID, REVE_SECRET_KEY in" in text
+    assert "canary" not in text
 
 
 def test_every_keyword_has_its_mistake_here() -> None:

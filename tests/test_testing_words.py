@@ -111,6 +111,20 @@ def test_another_webhook(reve: Reve) -> None:
     shop.made[0].close(0)
 
 
+def test_another_webhook_after_the_login(reve: Reve) -> None:
+    """So it is when the chat begins before the login: nobody is known, and the reason is said."""
+    shop = Shop()
+    client = TestClient(shop.asgi(**{**reve.settings, "webhook_url": "http://127.0.0.1:9/hook"}))
+    visitor = reve.visitor(client)
+    assert visitor.chat() == "anonymous"
+    assert visitor.knows is None
+    shop.person = ADA
+    client.get("/")
+    with pytest.raises(AssertionError, match=r"not the stand-in's.*not in conftest\.py"):
+        assert visitor.knows == ADA
+    shop.made[0].close(0)
+
+
 def test_a_layer_that_was_faster(reve: Reve) -> None:
     """CSRF and login walls outside of us answer the report in our place."""
     for status, kind in ((403, "text/html"), (302, "text/html"), (200, "application/json")):

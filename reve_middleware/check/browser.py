@@ -178,7 +178,7 @@ def _why(error: BaseException, seconds: float) -> str:
             case ssl.SSLCertVerificationError():
                 return f"its certificate is not right: {shown(seen.verify_message)}"
             case ssl.SSLError():
-                return "it does not speak TLS as it should"
+                return "it does not speak TLS as it should; is it an http:// address?"
             case socket.gaierror():
                 return "its host's name is not known"
             case ConnectionRefusedError():

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from reve_middleware import bridge, push, webhook
 from reve_middleware.bot import Bot
 
-from . import caching, cookies, link, page, policy, refusals, script, tag
+from . import caching, cookies, link, page, policy, refusals, script, tag, widget
 from .browser import SCRIPT, Browser, Unreachable, reach
 from .finding import Finding, Report, shown
 from .page import Page
@@ -154,6 +154,7 @@ async def _with_tag(browser: Browser, wish: Wish, seen: Page) -> tuple[list[Find
     """What there is to say of a tag and its script, and where the script is."""
     first = seen.all_tags[0]
     found = tag.findings(seen.all_tags, seen.url, wish.chatbot_id) + policy.findings(seen, first)
+    found += widget.findings(seen, seen.all_tags)
     if origin_of(first.url) != browser.origin:
         return found, None
     answer = await _script(browser, first.url)

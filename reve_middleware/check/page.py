@@ -10,7 +10,10 @@ from .finding import Finding, listed, shown
 from .response import Response, origin_of
 from .tag import Tag
 
-ORDER = "GZipMiddleware(ReveMiddleware(app, ...)): compression goes outside of this middleware, all else inside."
+ORDER = (
+    "GZipMiddleware(ReveMiddleware(app, ...)): compression goes outside of this middleware, all else inside "
+    "(with add_middleware: compression after it)."
+)
 SIGNS_OF_LOGIN = {401, 403}
 
 NOT_REWRITTEN = {
@@ -63,6 +66,9 @@ def is_page(response: Response) -> bool:
 def status(response: Response) -> list[Finding]:
     """What the status and the type say."""
     kind = shown(response.kind) or "without a type"
+    if response.status >= 500:
+        cure = "Look into the site's log, from its start on: it fails, perhaps for want of a setting."
+        return [Finding("error", "site_fails", f"The site itself fails: {response.status}, {kind}.", cure)]
     if not is_page(response):
         cure = "Give the address of a page, one that people open in a browser."
         return [Finding("error", "not_html", f"The answer is no page: {response.status}, {kind}.", cure)]
@@ -144,8 +150,7 @@ def _reason(url: str, response: Response, path: str) -> tuple[str, str] | None:
         return "it is none that may be rewritten", "Look at a page: HTML, whole, not a part of one."
     if inject.HeadFinder().feed(response.body, last=True) < 0:
         return (
-            "it is no whole document: nothing but a doctype, comments and <html> may stand before its <head>, "
-            "which must "
+            "it has no <head> at its beginning: only a doctype, comments and <html> may stand before it, and it must "
             "begin within 64 KiB",
             "Write <head> into the page's template, or place the tag by hand with script_tag(request).",
         )

@@ -70,7 +70,7 @@ def findings(tags: Sequence[Tag], url: str, chatbot_id: str | None) -> list[Find
     if not any(one.level == "error" for one in found):
         where = "first in the head" if not found else "in the page"
         called = f"chatbot.{shown(tag.function)}"
-        found.insert(0, Finding("ok", "tag", f"The tag is there, {where}; the bot calls {called}."))
+        found.insert(0, Finding("ok", "tag", f"The tag is there, {where}; it makes {called} for the bot to call."))
     bot = tag.attributes.get("data-bot")
     if bot is not None and chatbot_id is not None and bot != chatbot_id:
         found.append(

@@ -112,7 +112,10 @@ def _print_settings(standin: Sandbox, url: str) -> None:
         "REVE_SECRET_KEY": secrets.token_urlsafe(32),
     }
     click.echo(f"The sandbox is running. What the bot hears: {click.style(url, bold=True)}\n")
-    click.secho("Your site's settings; with them dev=True, since this is plain http:\n", bold=True)
+    click.secho(
+        "Your site's settings, for its terminal (and pass dev=True to the wrapper, for this is plain http):\n",
+        bold=True,
+    )
     for name, value in settings.items():
         click.echo(f"export {name}={quote(value)}")
     click.secho("\nIn the <head> of its pages, the widget:\n", bold=True)

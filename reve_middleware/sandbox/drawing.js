@@ -53,7 +53,7 @@ export function request(record, isNew) {
   return element("details", { "data-testid": "request", "data-number": record.number, class: isNew ? "new" : null },
     element("summary", {},
       span(kind, String(record.status)),
-      element("strong", {}, record.endpoint || "no endpoint"),
+      element("strong", {}, record.endpoint || "the link itself"),
       ...late,
       span("why", record.why),
       element("time", { datetime: time.toISOString() }, time.toLocaleTimeString())),

@@ -44,7 +44,7 @@ function openNewest(list) {
 function tell(fresh) {
   const [newest] = fresh;
   const more = fresh.length > 1 ? `${fresh.length} new requests; the newest: ` : "New request: ";
-  find("news").textContent = `${more}${newest.endpoint || "no endpoint"}, answered ${newest.status}. ${newest.why}`;
+  find("news").textContent = `${more}${newest.endpoint || "the link itself"}, answered ${newest.status}. ${newest.why}`;
 }
 
 function drawSessions(states) {

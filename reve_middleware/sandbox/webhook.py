@@ -6,6 +6,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+ANOTHER_ADDRESS = (
+    "there is no bot at this address; each start of the sandbox has a new one: paste its lines again, and start the "
+    "site anew"
+)
+ANOTHER_TOKEN = "this token is not (or no longer) valid; each start of the sandbox has a new one"  # noqa: S105
+
 PREFIX = "/api/webhook/v1/chatbot"
 MAX_BODY = 256 * 1024
 """Bytes. REVE names no limit; this one keeps the stand-in from being filled."""
@@ -50,7 +56,10 @@ def check(bot: Bot, method: str, path: str, headers: Mapping[str, str], body: by
     """Check one call; `headers` is looked up by lower-case names."""
     match = _PATH.fullmatch(path)
     if not match or match["uuid"] != bot.uuid:
-        return Refused(404, "there is no bot at this address")
+        return Refused(
+            404,
+            ANOTHER_ADDRESS,
+        )
     if method != "POST":
         return Refused(405, "only POST is taken here")
     if why := _authorization(headers.get("authorization"), bot.token):
@@ -69,7 +78,7 @@ def _authorization(value: str | None, token: str) -> str:
     if scheme.lower() != "bearer":
         return "Authorization does not say Bearer"
     if not hmac.compare_digest(given.encode(), token.encode()):
-        return "this token is not (or no longer) valid"
+        return ANOTHER_TOKEN
     return ""
 
 
