@@ -18,6 +18,7 @@ NEEDED = {
     "token": "the webhook's token as text, or a callable that returns it",
     "chatbot_id": "the bot's id, 1 to 128 visible characters",
 }
+VARIABLES = ("REVE_WEBHOOK_URL", "REVE_TOKEN", "REVE_CHATBOT_ID", "REVE_SECRET_KEY")
 ENV_FILES = "(Docker's --env-file keeps quotes.)"
 
 
@@ -79,10 +80,19 @@ def wrong(name: str, value: Any, right: str, variable: str | None = None) -> NoR
     """The one form of every complaint."""
     if variable and os.environ.get(variable) == "":
         raise SettingsError(f"{name} is missing, for {variable} in the environment is empty: it must be {right}")
-    where = f" (or set {variable} in the environment)" if variable else ""
+    where = f" (or set {variable} in the environment{_misspelt(variable)})" if variable else ""
     if value is None or value == "":
         raise SettingsError(f"{name} is missing: it must be {right}{where}")
     raise SettingsError(f"{name}={value!r} is wrong: it must be {right}")
+
+
+def _misspelt(variable: str) -> str:
+    """Is another variable set that looks like this one? Only its name is told."""
+    from difflib import get_close_matches
+
+    others = [name for name in os.environ if name.startswith("REVE") and name not in VARIABLES]
+    meant = get_close_matches(variable, others, 1)
+    return f"; {meant[0]}, which is set there, is none of ours" if meant else ""
 
 
 def is_like(pattern: str, value: Any) -> bool:

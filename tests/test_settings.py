@@ -320,6 +320,14 @@ def test_half_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "canary" not in text
 
 
+def test_a_variable_that_is_misspelt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that looks like the one that is missing is named, and not its value."""
+    monkeypatch.setenv("REVE_SECRET", "canary" * 9)
+    text = complaint(secret_key=None, webhook_url="https://reve.example/hook", token="t", chatbot_id="b")
+    assert text.endswith("REVE_SECRET_KEY in the environment; REVE_SECRET, which is set there, is none of ours)")
+    assert "canary" not in text
+
+
 def test_every_keyword_has_its_mistake_here() -> None:
     """No keyword is without a test of its error's text."""
     assert {name for keywords, _ in WRONG for name in keywords} >= set(Keywords.__annotations__)
