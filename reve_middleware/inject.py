@@ -31,7 +31,7 @@ TELLING = DIGESTS | {
 AS_LONG_AS_TELLING = frozenset(map(len, TELLING))
 """Most other headers are recognised by this alone."""
 PAGE_DESTINATIONS = (b"document", b"iframe", b"frame")
-ASCII_CHARSETS = re.compile(
+ASCII_CHARSETS = (
     r"utf-8|ascii|iso8859-\d+|cp125\d|cp874|koi8-[ru]|mac-\w+|shift_jis|cp932|euc_(jp|kr)|gb2312|gbk|gb18030|big5"
 )
 """Python's names of the charsets in which `<head>` is the same bytes as in ASCII."""
@@ -147,7 +147,7 @@ def is_ascii_charset(content_type: bytes) -> bool:
         name = codecs.lookup(match[1].decode("ascii")).name
     except (LookupError, ValueError):
         return False
-    return ASCII_CHARSETS.fullmatch(name) is not None
+    return re.fullmatch(ASCII_CHARSETS, name) is not None
 
 
 def with_tag(headers: Headers, growing: Iterable[int], added: int) -> Headers:
