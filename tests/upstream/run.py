@@ -262,6 +262,7 @@ def main() -> int:
                 run, names = differences(place, suite, mode, steady)
                 row.append(str(len(names)))
                 bad = bad or (mode in ("plain", "django") and bool(names)) or not run.counts["requests"]
+                bad = bad or bool(run.counts["refused applications"])
                 seen = ", ".join(f"{count} {what}" for what, count in sorted(run.counts.items()))
                 print(f"  {mode}: {len(names)} differ; {seen}; {run.seconds:.0f} s", flush=True)
                 for name, why in names.items():
