@@ -126,7 +126,7 @@ class Place:
             kept = self.directory / "sdist"
             sdist = kept / f"{suite.name}-{suite.version}.tar.gz"
             if not sdist.is_file():
-                what = ["--no-binary", ":all:", "--no-deps", "-d", str(kept), f"{suite.name}=={suite.version}"]
+                what = ["--no-binary", suite.name, "--no-deps", "-d", str(kept), f"{suite.name}=={suite.version}"]
                 pip(sys.executable, "download", *what)
             with tarfile.open(sdist) as archive:
                 archive.extractall(unpacked.parent, filter="data")
