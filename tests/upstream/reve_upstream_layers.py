@@ -178,6 +178,12 @@ def hiding_wsgi(application: Any) -> Any:
     return hidden
 
 
+def is_of_a_site(record: Any) -> bool:
+    """Is this line of our log one that a site would see? There is a layer around the client's application, and others
+    in it around each framework's own class, which is said; a site wraps once. Some tests count what is in the log."""
+    return getattr(record, "reve", "") != "inner"
+
+
 def count_tags() -> None:
     """Count the pages that get the tag, in each module that puts it in."""
     from reve_middleware.inject import insert

@@ -69,7 +69,7 @@ SUITES = (
     Suite(
         "werkzeug",
         "3.1.9",
-        ("pytest", "pytest-timeout", "cffi", "cryptography", "ephemeral-port-reserve", "watchdog"),
+        ("pytest", "pytest-timeout", "cffi", "cryptography", "ephemeral-port-reserve", "watchdog<7"),
         arguments=("tests", "--timeout=30"),  # its reloader may wait for ever
     ),
     Suite(
