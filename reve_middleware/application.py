@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from .arguments import own_signature, takes
 from .asking import is_async
 from .errors import SettingsError
 
@@ -27,18 +28,17 @@ def check_application(app: Any, name: str, protocol: str, misplaced: int) -> Non
         raise SettingsError(
             f"the application is the class {app.__name__}: it must be an instance, such as {app.__name__}(…)"
         )
-    try:
-        signature = inspect.signature(app)
-    except (TypeError, ValueError):
+    signature = own_signature(app)
+    if signature is None:
         return
-    if protocol != "Django" and _takes(signature, 1) and not _takes(signature, 2) and not _takes(signature, 3):
+    if protocol != "Django" and takes(signature, 1) and not takes(signature, 2) and not takes(signature, 3):
         raise SettingsError(
             f"the application is called with one argument, and {article} {protocol} application with "
             f"{3 if protocol == 'ASGI' else 2}: in Django's MIDDLEWARE write 'reve_middleware.django.ReveMiddleware'"
         )
-    if protocol == "ASGI" and _takes(signature, 2) and not _takes(signature, 3):
+    if protocol == "ASGI" and takes(signature, 2) and not takes(signature, 3):
         raise SettingsError("the application is called like a WSGI one: wrap it in ReveWSGIMiddleware")
-    if protocol == "WSGI" and (is_async(app) or (_takes(signature, 3) and not _takes(signature, 2))):
+    if protocol == "WSGI" and (is_async(app) or (takes(signature, 3) and not takes(signature, 2))):
         raise SettingsError("the application is called like an ASGI one: wrap it in ReveMiddleware")
 
 
@@ -76,11 +76,3 @@ class OfTheApplication:
 
 def _attribute(protocol: str) -> str:
     return ".wsgi_app" if protocol == "WSGI" else ""
-
-
-def _takes(signature: inspect.Signature, arguments: int) -> bool:
-    try:
-        signature.bind(*range(arguments))
-    except TypeError:
-        return False
-    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from .arguments import own_signature, takes
 from .errors import SettingsError
 
 LOOPBACK = re.compile(r"localhost|.*\.localhost|127(\.\d{1,3}){3}|::1")
@@ -162,15 +162,10 @@ def is_quoted(text: str) -> bool:
 
 
 def check_arguments(name: str, value: Callable[..., Any], arguments: int) -> None:
-    try:
-        signature = inspect.signature(value)
-    except (TypeError, ValueError):  # some builtins have none
-        return
-    try:
-        signature.bind(*range(arguments))
-    except TypeError:
+    signature = own_signature(value)
+    if signature is not None and not takes(signature, arguments):
         words = {0: "no argument", 1: "one argument", 3: "three arguments (chatbot_id, session_id, profile)"}
         raise SettingsError(
             f"{name}={getattr(value, '__name__', type(value).__name__)}({', '.join(signature.parameters)}) is wrong: "
             f"it is called with {words[arguments]}"
-        ) from None
+        )

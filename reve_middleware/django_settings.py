@@ -26,6 +26,7 @@ from django.utils.module_loading import (  # type: ignore[import-untyped, import
     import_string,
 )
 
+from .arguments import own_signature
 from .asking import ASK_SECONDS, is_async
 from .bot import Bot
 from .errors import SettingsError
@@ -117,7 +118,9 @@ def _with_token(bot: Bot) -> Bot:
 def _named(adapted: Any, function: Any) -> Any:
     """Complaints name the application's function, and its arguments."""
     adapted.__name__ = getattr(function, "__name__", type(function).__name__)
-    adapted.__wrapped__ = function
+    signature = own_signature(function)
+    if signature is not None:
+        adapted.__signature__ = signature
     return adapted
 
 

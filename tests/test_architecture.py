@@ -27,6 +27,7 @@ SANDBOX = {path: ast.parse(path.read_text()) for path in sorted((HOUSE / "sandbo
 # What each room may import of ours. What is imported for types alone does not count.
 MAY_IMPORT: dict[str, set[str]] = {
     # The bottom: nothing of ours.
+    "arguments": set(),
     "clock": set(),
     "concurrency": set(),
     "csp": set(),
@@ -47,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inject": {"messages"},
     "push": {"errors"},
     "routes": {"visitor"},
-    "bot": {"errors"},
+    "bot": {"arguments", "errors"},
     "settings": {"bot", "cookie", "errors", "mark", "push", "routes"},
     "handover": {"cookie", "errors", "mark", "messages", "push", "settings", "visitor"},
     "exchange": {
@@ -76,7 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker": {"bearer", "bot", "errors", "gate", "push", "recollection", "settings", "threads", "webhook"},
     # The shells.
     "asking": {"concurrency", "hints", "messages", "notes", "threads"},
-    "application": {"asking", "errors"},
+    "application": {"arguments", "asking", "errors"},
     "shell": {
         "application", "asking", "errors", "exchange", "handoff", "handover", "inject", "messages", "notes", "sender",
         "server", "settings",
@@ -90,7 +91,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wsgi": {"bridge", "capture", "environ", "messages", "quiet", "shell", "visitor", "wsgi_response"},
     "wsgi_response": {"environ", "exchange", "inject", "messages", "quiet", "routes", "shell", "visitor"},
     "django_objects": {"environ", "inject", "messages", "notes", "scope"},
-    "django_settings": {"asking", "bot", "errors", "settings"},
+    "django_settings": {"arguments", "asking", "bot", "errors", "settings"},
     "django_shell": {
         "bridge", "capture", "concurrency", "django_objects", "django_settings", "inject", "messages", "shell",
         "visitor",

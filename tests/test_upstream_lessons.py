@@ -2,6 +2,7 @@
 bare and failed behind our layer."""
 
 import asyncio
+import functools
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import pytest
 from drive import PAGE, Call, Server, ShellKind, environ_of, scope_of
 from test_asgi import BODY, REWRITTEN, START, saying
+from werkzeug import Request, Response
+
+from reve_middleware import SettingsError, disabled, enabled
 
 HTML = [("Content-Type", "text/html")]
 SIZED = [*HTML, ("Content-Length", str(len(PAGE)))]
@@ -142,3 +146,74 @@ def test_the_status_of_a_response_object_can_be_asked_for(kinds: dict[str, Shell
         body = layer(environ, lambda *_: lambda _: None)
         assert getattr(body, "status_code", None) == status
         assert b"bridge.js" in b"".join(body)
+
+
+@pytest.mark.parametrize("decorate", [lambda view: view, enabled, disabled], ids=["bare", "enabled", "disabled"])
+@pytest.mark.parametrize("outside", [False, True], ids=["inside", "outside"])
+def test_a_decorator_makes_an_application_of_a_function(
+    kinds: dict[str, ShellKind], decorate: Any, outside: bool
+) -> None:
+    """What is wrapped is judged by its own arguments, not by those that functools.wraps shows: Werkzeug's
+    Request.application is called with two, and what it decorates with one (Werkzeug, live_apps/run.py)."""
+
+    def view(request: Request) -> Response:
+        return Response(PAGE, mimetype="text/html")
+
+    application = decorate(Request.application(view)) if outside else Request.application(decorate(view))
+    server = Server()
+    server.run(kinds["wsgi"].wrap(application), environ_of(Call()))
+    assert server.head is not None
+    assert server.head[0] == "200 OK"
+    assert b"".join(server.chunks) == (PAGE if decorate is disabled else REWRITTEN)
+
+
+def test_a_decorator_makes_an_asgi_application_of_a_function(kinds: dict[str, ShellKind]) -> None:
+    """The same in ASGI."""
+
+    def made(view: Any) -> Any:
+        @functools.wraps(view)
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            await send(START)
+            await send({**BODY, "body": view(scope)})
+
+        return application
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(kinds["asgi"].wrap(made(lambda scope: PAGE))(scope_of(Call()), None, send))
+    assert sent[1]["body"] == REWRITTEN
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+def test_a_decorator_gives_a_callable_its_arguments(kinds: dict[str, ShellKind], kind: str) -> None:
+    """A profile= of two arguments whose decorator adds one is called with one. A decorator that itself takes
+    another number is told, by its own arguments."""
+
+    def with_session(function: Any) -> Any:
+        @functools.wraps(function)
+        def given_one(request: Any) -> Any:
+            return function(request, "a session")
+
+        return given_one
+
+    def undecided(function: Any) -> Any:
+        @functools.wraps(function)
+        def given_two(request: Any, session: Any) -> Any:
+            return function(request)
+
+        return given_two
+
+    def profile(request: Any, session: Any = None) -> dict[str, Any]:
+        return {"id": 7, "session": session}
+
+    def of_two(request: Any, session: Any) -> dict[str, Any]:
+        return {"id": 7, "session": session}
+
+    application = saying() if kind == "asgi" else lambda environ, start_response: []
+    kinds[kind].wrap(application, profile=with_session(of_two))
+    text = r"^profile=profile\(request, session\) is wrong: it is called with one argument$"
+    with pytest.raises(SettingsError, match=text):
+        kinds[kind].wrap(application, profile=undecided(profile))

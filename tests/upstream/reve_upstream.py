@@ -13,12 +13,13 @@ from __future__ import annotations
 import atexit
 import importlib.machinery
 import json
+import logging
 import os
 import sys
 import unittest
 from typing import Any
 
-from reve_upstream_layers import MODE, count_tags, counts
+from reve_upstream_layers import MODE, count_tags, counts, is_of_a_site
 from reve_upstream_places import PLACES
 
 
@@ -37,6 +38,7 @@ class Watcher:
                 run(module)
                 import reve_middleware  # noqa: F401  # here, since a suite may forbid slow imports while it runs
 
+                logging.getLogger("reve_middleware").addFilter(is_of_a_site)
                 count_tags()
                 PLACES[name](module)
 

@@ -21,16 +21,18 @@ counts: Counter[str] = Counter()
 
 def layer(kind: str, application: Any) -> Any:
     """Our middleware around it, and in the modes `chat` and `known` a browser with a cookie around that."""
-    from reve_middleware import ReveMiddleware, ReveWSGIMiddleware
+    from reve_middleware import ReveMiddleware, ReveWSGIMiddleware, SettingsError
 
     made = ReveMiddleware if kind == "asgi" else ReveWSGIMiddleware
     given = keywords()
     if kind == "asgi":  # sync ones run in a thread: `send` then waits, which some tests cannot bear of any server
         given |= {"profile": as_async(given["profile"]), "handoff": as_async(given["handoff"])}
-    if MODE not in WITH_CHAT:
-        return made(application, **given)
     hiding, browsing = {"asgi": (hiding_asgi, browsing_asgi), "wsgi": (hiding_wsgi, browsing_wsgi)}[kind]
-    return browsing(made(hiding(application), **given))
+    try:
+        return browsing(made(hiding(application), **given)) if MODE in WITH_CHAT else made(application, **given)
+    except SettingsError:
+        counts["refused applications"] += 1  # where a test's own process ends of it, nobody else says so
+        raise
 
 
 def as_async(function: Any) -> Any:
@@ -174,6 +176,12 @@ def hiding_wsgi(application: Any) -> Any:
             environ["HTTP_COOKIE"] = carried
 
     return hidden
+
+
+def is_of_a_site(record: Any) -> bool:
+    """Is this line of our log one that a site would see? There is a layer around the client's application, and others
+    in it around each framework's own class, which is said; a site wraps once. Some tests count what is in the log."""
+    return getattr(record, "reve", "") != "inner"
 
 
 def count_tags() -> None:

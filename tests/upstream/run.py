@@ -69,7 +69,7 @@ SUITES = (
     Suite(
         "werkzeug",
         "3.1.9",
-        ("pytest", "pytest-timeout", "cffi", "cryptography", "ephemeral-port-reserve", "watchdog"),
+        ("pytest", "pytest-timeout", "cffi", "cryptography", "ephemeral-port-reserve", "watchdog<7"),
         arguments=("tests", "--timeout=30"),  # its reloader may wait for ever
     ),
     Suite(
@@ -126,7 +126,7 @@ class Place:
             kept = self.directory / "sdist"
             sdist = kept / f"{suite.name}-{suite.version}.tar.gz"
             if not sdist.is_file():
-                what = ["--no-binary", ":all:", "--no-deps", "-d", str(kept), f"{suite.name}=={suite.version}"]
+                what = ["--no-binary", suite.name, "--no-deps", "-d", str(kept), f"{suite.name}=={suite.version}"]
                 pip(sys.executable, "download", *what)
             with tarfile.open(sdist) as archive:
                 archive.extractall(unpacked.parent, filter="data")
@@ -262,6 +262,7 @@ def main() -> int:
                 run, names = differences(place, suite, mode, steady)
                 row.append(str(len(names)))
                 bad = bad or (mode in ("plain", "django") and bool(names)) or not run.counts["requests"]
+                bad = bad or bool(run.counts["refused applications"])
                 seen = ", ".join(f"{count} {what}" for what, count in sorted(run.counts.items()))
                 print(f"  {mode}: {len(names)} differ; {seen}; {run.seconds:.0f} s", flush=True)
                 for name, why in names.items():
