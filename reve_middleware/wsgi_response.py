@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from operator import is_
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .environ import (
@@ -221,9 +222,9 @@ class Response:
             self._release_start()
             return iterable
         if self.started and type(iterable) in (list, tuple):
-            if len(iterable) == 1:  # type: ignore[arg-type]
-                return self.take(iterable[0], last=True)  # type: ignore[index]
-            return list(Body(self, iterable))  # servers look at a list's length
+            is_one = len(iterable) == 1  # type: ignore[arg-type]  # of many, servers look at the length as well
+            ready = self.take(iterable[0], last=True) if is_one else list(Body(self, iterable))  # type: ignore[index]
+            return iterable if len(ready) == len(iterable) and all(map(is_, ready, iterable)) else ready  # type: ignore[arg-type]
         body = Body(self, iterable)
         if self.held:
             body.begin()

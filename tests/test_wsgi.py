@@ -64,6 +64,15 @@ def test_a_list_stays_a_list_of_the_same_length(wsgi: ShellKind) -> None:
     assert call_wsgi(wsgi.wrap(saying(HTML, (PAGE[:5], PAGE[5:]))), Call()).raw == [PAGE[:5], REWRITTEN[5:]]
 
 
+@pytest.mark.parametrize(
+    "body", [[b"Hello"], (b"Hel", b"lo"), [], [b"<html>", b"<body>"]], ids=["one", "two", "none", "no head"]
+)
+def test_what_is_not_rewritten_is_handed_back(body: Any, wsgi: ShellKind) -> None:
+    """A list or tuple in which no head is found is returned as it is, the very object."""
+    headers = [("Content-Type", "text/html"), ("Content-Length", str(sum(map(len, body))))]
+    assert call_wsgi(wsgi.wrap(lambda environ, start: saying(headers, body)(environ, start)), Call()).raw is body
+
+
 @pytest.mark.parametrize("headers", [SIZED, HTML, JSON], ids=["page with length", "page", "JSON"])
 def test_a_wrapped_file_is_handed_back(wsgi: ShellKind, headers: Any) -> None:
     """`wsgi.file_wrapper`'s object reaches the server, which may send the file itself; nothing is read or changed."""
