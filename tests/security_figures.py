@@ -159,7 +159,7 @@ def framing() -> list[Row]:
     found = []
     with running(PROGRAMS) as servers:
         for name, server in servers.items():
-            findings = [(attack, launch(server, attack)) for attack in attacks()]
+            findings = launch(server, attacks())
             wrong = [f"{attack.name}: {what}" for attack, one in findings if (what := complaint(attack, one))]
             twice = sum(max(len(one.outer), len(one.hidden)) > 1 for _, one in findings)
             split = sum(bool(one.hidden) for _, one in findings)

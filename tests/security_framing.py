@@ -7,6 +7,7 @@ the attacker's own cookies: no server has mixed it with somebody else's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from security_servers import Server, statuses
@@ -14,6 +15,8 @@ from security_servers import Server, statuses
 REPORT = b'{"session_id":"hidden","chatbot_id":"bot"}'
 END = b"GET /end HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+NUMBER = b"nnn"
+"""Stands for the attack's number."""
 
 
 class Attack(NamedTuple):
@@ -71,7 +74,8 @@ PREFIX = b"\r\n".join(
 
 
 def outer(path: bytes, framing: bytes, body: bytes) -> bytes:
-    lines = (b"Content-Type: application/json", b"X-Reve-Bridge: 1", b"Sec-Fetch-Site: cross-site", framing)
+    ours = (b"Content-Type: application/json", b"X-Reve-Bridge: 1", b"Sec-Fetch-Site: cross-site")
+    lines = (*ours, b"X-Number: " + NUMBER, framing)
     return head(*lines).replace(b"/_reve/session", path, 1) + body
 
 
@@ -144,16 +148,22 @@ def _on(path: bytes) -> list[Attack]:
     ]  # fmt: skip
 
 
-def launch(server: Server, attack: Attack) -> Finding:
-    """Send one, and see what ran."""
-    answer = server.send(attack.data, hang_up=attack.unfinished)
-    finding = Finding(statuses(answer), [], [], [])
-    for run in server.ask("/runs") or []:
-        said = [(name.replace("_", "-"), value) for name, value in run["headers"]]
-        cookies = "; ".join(value for name, value in said if name == "cookie")
-        who = finding.victim if "victim" in cookies else finding.hidden if "hidden" in cookies else finding.outer
-        who.append(run["status"])
-    return finding
+def launch(server: Server, attacks: Sequence[Attack]) -> list[tuple[Attack, Finding]]:
+    """Send them one by one, and see what ran. What ran late, after its client had hung up, counts for its own attack."""
+    found: list[tuple[Attack, Finding]] = []
+    for number, attack in enumerate(attacks):
+        answer = server.send(attack.data.replace(NUMBER, b"%03d" % number, 1), hang_up=attack.unfinished)
+        found.append((attack, Finding(statuses(answer), [], [], [])))
+        for run in server.ask("/runs") or []:
+            said = [(name.replace("_", "-"), value) for name, value in run["headers"]]
+            cookies = "; ".join(value for name, value in said if name == "cookie")
+            if "victim" in cookies or "hidden" in cookies:
+                finding = found[number][1]
+                (finding.victim if "victim" in cookies else finding.hidden).append(run["status"])
+            else:
+                of = next((int(value) for name, value in said if name == "x-number" and value.isdigit()), number)
+                found[of][1].outer.append(run["status"])
+    return found
 
 
 def complaint(attack: Attack, finding: Finding) -> str | None:

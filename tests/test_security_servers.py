@@ -42,11 +42,7 @@ def server(servers: dict[str, Server], request: pytest.FixtureRequest) -> Server
 def test_framing_in_dispute(server: Server) -> None:
     """However a request's end is in dispute, our endpoint runs once at most for it, never fails, takes nothing of
     another site, and takes nothing in the body of one request for another, nor with somebody else's cookies."""
-    found = [
-        (attack.name, finding, complaint(attack, finding))
-        for attack in attacks()
-        for finding in [launch(server, attack)]
-    ]
+    found = [(attack.name, finding, complaint(attack, finding)) for attack, finding in launch(server, attacks())]
     assert [one for one in found if one[2] is not None] == []
     assert any(finding.outer for _, finding, _ in found)
 
