@@ -149,7 +149,7 @@ def _on(path: bytes) -> list[Attack]:
 
 
 def launch(server: Server, attacks: Sequence[Attack]) -> list[tuple[Attack, Finding]]:
-    """Send them one by one, and see what ran. What ran late, after its client had hung up, counts for its own attack."""
+    """Send them one by one, and see what ran. What ran late, when its client had hung up, counts for its own attack."""
     found: list[tuple[Attack, Finding]] = []
     for number, attack in enumerate(attacks):
         answer = server.send(attack.data.replace(NUMBER, b"%03d" % number, 1), hang_up=attack.unfinished)
