@@ -16,7 +16,7 @@ USER = (
     "request.user is set by a login layer inside of this middleware (in Starlette: AuthenticationMiddleware); "
     "in Flask and others ask the framework, as in flask_login.current_user"
 )
-NOBODY = "is nobody logged in? Then return None"
+NOBODY = "is nobody logged in? Then return None (or is a name misspelt?)"
 NOT_YOURS = "this is Starlette's Request, whatever the framework; ask your framework for its own"
 CONTEXT = (
     "with subrequest=None the framework has not begun this request: leave subrequest= out, and a look-up passes it"

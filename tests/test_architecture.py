@@ -136,8 +136,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "__init__", "capture", "check.caching", "check.cookies", "check.finding", "check.response", "webhook",
     },
     "check.look": {
-        "bot", "bridge", "check.browser", "check.caching", "check.cookies", "check.finding", "check.link", "check.page",
-        "check.policy", "check.refusals", "check.response", "check.script", "check.tag", "check.widget", "push",
+        "bot", "bridge", "capture", "check.browser", "check.caching", "check.cookies", "check.finding", "check.link",
+        "check.page", "check.policy", "check.refusals", "check.response", "check.script", "check.tag", "check.widget", "push",
         "webhook",
     },
     "check.report": {"check.finding"},

@@ -8,10 +8,12 @@ import httpx
 import pytest
 from checking import PAGE, answering, wrapped
 
+from reve_middleware.bot import Bot
 from reve_middleware.check import browser, look
 from reve_middleware.check.finding import Report
 from reve_middleware.check.look import Wish
 from reve_middleware.check.response import LARGEST_BODY
+from reve_middleware.webhook import Outcome
 
 MOST = 25
 """Requests of a look at a right site, and some more."""
@@ -159,3 +161,17 @@ def test_names_and_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
     for cause, words in ((socket.gaierror(-2, "x"), "name is not known"), (ssl.SSLError("x"), "does not speak TLS")):
         report, _ = looked_at(monkeypatch, answering(), until=0, kind=caused_by(cause))
         assert words in report.findings[0].text
+
+
+def test_what_is_not_known_of_reve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a webhook of REVE's own it is said what no look can tell."""
+
+    async def reach(address: str, seconds: float) -> Outcome:
+        return Outcome("reached", "status_405", 405)
+
+    monkeypatch.setattr(look, "reach", reach)
+    bot = Bot(webhook_url="https://reve.example/hook", token="canary", chatbot_id="shop-bot")
+    report, _ = looked_at(monkeypatch, wrapped(), bot=bot)
+    assert {one.code for one in report.findings if one.code.startswith("unknown_")} == {
+        "unknown_body", "unknown_answer", "unknown_rate", "unknown_session_id", "unknown_frame",
+    }  # fmt: skip

@@ -6,7 +6,10 @@ from reve_middleware.webhook import Outcome
 
 from .finding import Finding
 
-SAMPLE = "See the webhook in the bot's settings in REVE's dashboard, and paste webhook_url anew."
+SAMPLE = (
+    "See the webhook in the bot's settings in REVE's dashboard (of the sandbox: what it printed at its last start), "
+    "and paste webhook_url anew."
+)
 
 UNKNOWN = (
     Finding(
@@ -46,8 +49,8 @@ UNKNOWN = (
 as pasted, and nothing depends on the promise."""
 
 
-def reached(outcome: Outcome, *, is_https: bool) -> list[Finding]:
-    """A GET of the link without a token, which hands nothing over."""
+def reached(outcome: Outcome, *, is_https: bool, pushes: bool = False) -> list[Finding]:
+    """A GET of the link without a token, which hands nothing over. `pushes`: will a push follow?"""
     if outcome.status is None:
         return [_not_reached(outcome.reason)]
     status = outcome.status
@@ -66,7 +69,7 @@ def reached(outcome: Outcome, *, is_https: bool) -> list[Finding]:
                 "warning",
                 "webhook_not_found",
                 f"The webhook's host answers, but {status} to a GET of the link; it may be for POST alone.",
-                f"--push tells for sure. {SAMPLE}",
+                SAMPLE if pushes else f"--push tells for sure. {SAMPLE}",
             )
         ]
     if status >= 500:
@@ -82,14 +85,15 @@ def pushed(outcome: Outcome) -> list[Finding]:
     if status is None:
         return [_not_reached(outcome.reason)]
     if outcome.kind == "delivered":
-        return [Finding("ok", "push", f"The webhook takes the token ({status}).")]
+        return [Finding("ok", "push", f"The webhook takes the token that check was given ({status}).")]
     if outcome.kind == "token":
         return [
             Finding(
                 "error",
                 "push_token",
                 f"The webhook refuses the token ({status}).",
-                "Copy it anew: refreshing it in REVE's dashboard ends the old one at once. Is it this bot's?",
+                "Copy it anew: refreshing it in REVE's dashboard, or another start of the sandbox, ends the old one at "
+                "once. Is it this bot's?",
             )
         ]
     if outcome.kind == "refused" and status == 404:
@@ -98,7 +102,7 @@ def pushed(outcome: Outcome) -> list[Finding]:
                 "error",
                 "push_not_found",
                 "The webhook knows no such link or endpoint (404), or no such session.",
-                f"Is --endpoint one that exists under the link? {SAMPLE}",
+                f"Is --endpoint, where it is given, one that exists under the link? {SAMPLE}",
             )
         ]
     if outcome.kind == "refused":
@@ -125,6 +129,10 @@ def _not_reached(reason: str) -> Finding:
         ),
         "timeout": ("The webhook gives no answer in time.", "Does a firewall let this machine out to it?"),
     }.get(
-        reason, ("The webhook cannot be reached.", "Is the host in the link spelled right? Does a firewall let us out?")
+        reason,
+        (
+            "The webhook cannot be reached.",
+            "Is the host in the link spelled right? Does a firewall let us out? (Does the sandbox run?)",
+        ),
     )
     return Finding("error", f"webhook_{reason}" if reason in ("tls", "timeout") else "webhook_unreachable", text, cure)

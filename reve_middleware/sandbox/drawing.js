@@ -80,11 +80,13 @@ export function conversation(state) {
   const fields = Object.entries(state.knows);
   const allNew = fields.every(([field]) => state.changed[field] === null); // then none stands out
   const pushes = state.pushes === 1 ? "1 push" : `${state.pushes} pushes`;
+  const origin = state.from_widget ? "" : state.session_id.startsWith("reve-middleware-check-")
+    ? ", from reve-middleware check" : ", not opened by the widget";
   const about = fields.length && allNew ? `${pushes}, all of it new` : pushes;
   const said = state.messages.filter((message) => message.speaker !== "hint").slice(-SAID);
   return element("article", { class: "card", "data-testid": "session", "data-session": state.session_id },
     element("h3", {}, "Session ", element("code", { title: state.session_id }, state.session_id.slice(0, 12)),
-      span("why", state.from_widget ? about : `${about}, not opened by the widget`)),
+      span("why", about + origin)),
     element("div", { class: "both" },
       fields.length
         ? table("What the bot knows", fields.map(([field, value]) => known(field, value, state.changed, allNew)))

@@ -242,7 +242,7 @@ class Sandbox:
         if conversation is None:
             conversation = Conversation(push.session_id, from_widget=False)
             self._remember(conversation)
-        if push.endpoint == "logout":
+        if push.endpoint == "logout" or not push.data:  # a sign-out says nothing of anybody
             conversation.forget()
         else:
             conversation.learn(push.data)
