@@ -137,8 +137,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "check.look": {
         "bot", "bridge", "capture", "check.browser", "check.caching", "check.cookies", "check.finding", "check.link",
-        "check.page", "check.policy", "check.refusals", "check.response", "check.script", "check.tag", "check.widget", "push",
-        "webhook",
+        "check.page", "check.policy", "check.refusals", "check.response", "check.script", "check.tag", "check.widget",
+        "push", "webhook",
     },
     "check.report": {"check.finding"},
     "check.command": {"bot", "check.look", "check.report", "check.response", "errors"},
