@@ -162,6 +162,37 @@ def test_the_shortcut_is_taken(shell: ShellKind, monkeypatch: pytest.MonkeyPatch
     assert world.visitor.middleware.stats()["offered"] == 2
 
 
+class Current:
+    """Stands for whoever makes the request, as werkzeug's `LocalProxy` does: it is text of another value each time."""
+
+    name = "ada"
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        return str
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __eq__(self, other: object) -> bool:
+        return self.name == str(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_a_proxy_for_whoever_asks_is_looked_through(shell: ShellKind) -> None:
+    """What `identity=` answers may be one object for everybody: another visitor is noticed by its value then."""
+    current = Current()
+    visitor = shell.site(identity=lambda request: (current, 1), profile=lambda request: {"name": str(current)})
+    assert visitor.capture().json == {"status": "queued"}
+    for _ in range(3):
+        assert visitor.get("/").cookies == {}
+    current.name = "grace"
+    assert sorted(visitor.get("/").cookies) == ["__Host-reve", "__Host-reve-mark"]
+    assert visitor.jar == {}
+    assert {"name": "grace"} not in [push.data for push in visitor.pushed()]
+
+
 def test_what_a_callable_raises_is_said_once(shell: ShellKind, caplog: pytest.LogCaptureFixture) -> None:
     """A profile that raises after a quiet time is asked once for that response, and is one error in the log."""
     broken: list[int] = []
