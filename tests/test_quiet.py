@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shop import Shop
 
 from reve_middleware import disabled, enabled, identify, quiet, sign_out
-from reve_middleware.quiet import MOST_REMEMBERED, NOTHING_ASKED
+from reve_middleware.quiet import LONGEST_REMEMBERED, MOST_REMEMBERED, NOTHING_ASKED
 
 SECONDS = [0, 3, 600, 40_000, 50_000]
 NAMES: list[Any] = ["Ada", "Ada L.", 1, True, 1.0, None, [1], (1,), {"b": 1, "a": 2}, {"a": 2, "b": 1}]
@@ -232,3 +232,14 @@ def test_what_is_remembered_is_bounded(shell: ShellKind, monkeypatch: pytest.Mon
         known = middleware._core.quiet._known
         assert len(known) == number % 3 + 1
     assert "canary" not in repr(list(known.values())) + repr([one.seen for one in known.values()])
+
+
+def test_what_stands_between_our_cookies_is_bounded(shell: ShellKind) -> None:
+    """A visitor who puts much between the two cookies is looked at all the same, and takes no memory."""
+    visitor = shell.site(profile=lambda request: {"id": 1})
+    visitor.capture()
+    ids, mark = (f"{name}={visitor.jar[name]}" for name in ("__Host-reve", "__Host-reve-mark"))
+    room = LONGEST_REMEMBERED - len(f"{ids}; x=; {mark}")
+    for length, remembered in [(room, 1), (room + 1, 1), (8000, 1)]:
+        assert visitor.get("/", cookie=f"{ids}; x={'y' * length}; {mark}").cookies == {}
+        assert len(visitor.middleware._core.quiet._known) == remembered
