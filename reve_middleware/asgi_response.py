@@ -57,6 +57,7 @@ class Exchange(BlankVisit):
         "_finder",
         "_going",
         "_growing",
+        "_last",
         "_passed",
         "_tag",
         "cookie",
@@ -76,6 +77,8 @@ class Exchange(BlankVisit):
     """The one `Cookie` header value with our names in it; b"" where there are two. Not looked for on a route that is
     off, as long as the view says nothing."""
     _finder: HeadFinder | None
+    _last: bytes
+    """The body of the last message that waits for the head."""
     _tag: bytes | None
     """None while something is on its way before which nothing may go: what is sent meanwhile waits."""
     _going: bool
@@ -190,6 +193,9 @@ class Exchange(BlankVisit):
         if tag is None:
             self.held.append(message)  # type: ignore[union-attr]
             return self._send_held()
+        held = self.held
+        if self._finder is not None and held and held[-1] is message:
+            held[-1] = {**message, "body": self._last, "more_body": True}  # the application fills one dict anew
         if type(body) is not bytes or message["type"] != "http.response.body":
             return self._give_up(message)
         beginning = self.shell._beginning
@@ -202,6 +208,7 @@ class Exchange(BlankVisit):
         found = self._finder.feed(body, last=not message.get("more_body", False))
         if found == HeadFinder.MORE:
             self.held.append(message)  # type: ignore[union-attr]
+            self._last = body
             self._passed += len(body)
             return _nothing()
         if found == HeadFinder.NONE:
