@@ -41,9 +41,11 @@ class ReveMiddleware(Shell):
                 self._begin()
             return await self.app(scope, receive, send)
         if KEY in scope or ("wsgi_environ" in scope and KEY in scope["wsgi_environ"]):  # (which a2wsgi puts there)
-            if not self._stands_down:
-                self._stand_down(scope.get(KEY))
-            return await self.app(scope, receive, send)  # a layer of ours is outside: this one stands down
+            visit = scope.get(KEY)
+            if visit is None or not visit.over:  # (who tries one application after another has one that is over)
+                if not self._stands_down:
+                    self._stand_down(visit)
+                return await self.app(scope, receive, send)  # a layer of ours is outside: this one stands down
         if not self._begun:
             self._begin()
         path = scope["path"]
@@ -81,8 +83,8 @@ class ReveMiddleware(Shell):
         token = enter(exchange)
         try:
             result = await self.app(scope, receive, exchange.send)
-        except Exception:
-            if exchange.held:
+        except BaseException as error:
+            if exchange.held and (isinstance(error, Exception) or is_stray(error)):
                 with contextlib.suppress(Exception):
                     await exchange.release()
             raise

@@ -5,11 +5,12 @@ The holder of what a view says, and the `send` that the application sees, in one
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from starlette.requests import Request as StarletteRequest
 
+from .concurrency import mark_coroutine_function
 from .exchange import Outgoing, Page
 from .inject import HeadFinder, with_tag
 from .messages import Headers, Note, Request, Start
@@ -54,7 +55,9 @@ class Exchange(BlankVisit):
 
     __slots__ = (
         "_finder",
+        "_going",
         "_growing",
+        "_last",
         "_passed",
         "_tag",
         "cookie",
@@ -74,12 +77,20 @@ class Exchange(BlankVisit):
     """The one `Cookie` header value with our names in it; b"" where there are two. Not looked for on a route that is
     off, as long as the view says nothing."""
     _finder: HeadFinder | None
+    _last: bytes
+    """The body of the last message that waits for the head."""
+    _tag: bytes | None
+    """None while something is on its way before which nothing may go: what is sent meanwhile waits."""
+    _going: bool
+    """Is it? Otherwise whoever sends next sends all that waits (a cancelled task may have left it)."""
     held: list[Message] | Literal[False] | None
     """None before the start; the messages that wait for the head to be found, the start among them where the tag
     changes it; otherwise False: what comes is passed on."""
 
+    @mark_coroutine_function
     def send(self, message: Message) -> Awaitable[None]:
-        """What the application sees as `send`. No coroutine function: it hands on the server's own awaitable."""
+        """What the application sees as `send`. It hands on the server's own awaitable, or a coroutine of ours: the
+        application may make a task of it."""
         held = self.held
         if held is False:
             return self.pass_on(message)
@@ -122,6 +133,7 @@ class Exchange(BlankVisit):
             if type(given) is not tuple:  # it may be one that can be read once
                 message = {**message, "headers": headers}
         if asked is not None:
+            self.held, self._tag, self._going = [], None, False
             return self._go_the_whole_way(message, headers, asked)
         shell, scope = self.shell, self.scope
         page: Page | Note | None = None
@@ -143,16 +155,27 @@ class Exchange(BlankVisit):
         return self.pass_on(message) if page is None or isinstance(page, Note) else self._hold(message, page)
 
     async def _go_the_whole_way(self, message: Message, headers: Headers, asked: dict[str, Any]) -> None:
-        shell = self.shell
+        shell, waiting = self.shell, self.held
+        assert isinstance(waiting, list)  # noqa: S101
         outgoing = Outgoing(headers, None)
+        self._going = True
         try:
             flow = shell._core.response(self.request(), Start(message["status"], headers), self, now_in_microseconds())
             outgoing = await shell._drive(flow, self.scope, None, asked)
         except Exception as error:
             shell._notes.fault(error)
+        except BaseException:
+            self.held = False  # the application may start anew
+            raise
+        self._going = False
         if outgoing.headers is not headers:
             message = {**message, "headers": outgoing.headers}
-        await (self.pass_on(message) if outgoing.page is None else self._hold(message, outgoing.page))
+        if outgoing.page is None:
+            waiting.insert(0, message)
+            await self._send_held()
+        else:
+            for sending in [self._hold(message, outgoing.page), *map(self.send, waiting)]:
+                await sending
 
     def _hold(self, start: Message, page: Page) -> Awaitable[None]:
         """Hold the start of a page if the tag changes it, and look for the head from now on."""
@@ -160,13 +183,19 @@ class Exchange(BlankVisit):
         self._finder = None
         if self._growing:  # whether they do depends on whether there is a head
             self.held = [start]
-            return NOTHING
+            return _nothing()
         self.held = []
         return self.pass_on(start)
 
     def _more(self, message: Message) -> Awaitable[None]:
         """The next message while the head is looked for."""
         body, tag = message.get("body", b""), self._tag
+        if tag is None:
+            self.held.append(message)  # type: ignore[union-attr]
+            return self._send_held()
+        held = self.held
+        if self._finder is not None and held and held[-1] is message:
+            held[-1] = {**message, "body": self._last, "more_body": True}  # the application fills one dict anew
         if type(body) is not bytes or message["type"] != "http.response.body":
             return self._give_up(message)
         beginning = self.shell._beginning
@@ -179,8 +208,9 @@ class Exchange(BlankVisit):
         found = self._finder.feed(body, last=not message.get("more_body", False))
         if found == HeadFinder.MORE:
             self.held.append(message)  # type: ignore[union-attr]
+            self._last = body
             self._passed += len(body)
-            return NOTHING
+            return _nothing()
         if found == HeadFinder.NONE:
             self.shell._notes.no_head(self._finder, destination_of(self.scope) == b"document")
             return self._give_up(message)
@@ -191,13 +221,13 @@ class Exchange(BlankVisit):
 
     def _release_with(self, tagged: Message) -> Awaitable[None]:
         """Send what is held, and the message that has the tag in it."""
-        held, self.held = self.held, False
-        assert isinstance(held, list)  # noqa: S101
+        held, tag = self.held, self._tag
+        assert isinstance(held, list) and tag is not None  # noqa: S101, PT018
         if self._growing:
             start = held[0]
-            held[0] = {**start, "headers": with_tag(start["headers"], self._growing, len(self._tag))}
+            held[0] = {**start, "headers": with_tag(start["headers"], self._growing, len(tag))}
         held.append(tagged)
-        return _send_all(held, self.pass_on)
+        return self.release()
 
     def _give_up(self, message: Message) -> Awaitable[None]:
         """Send what is held, and this message as it is."""
@@ -206,20 +236,30 @@ class Exchange(BlankVisit):
 
     def release(self) -> Awaitable[None]:
         """Send what is held, and hold nothing more."""
-        held, self.held = self.held, False
-        return _send_all(held or (), self.pass_on)
+        if self._tag is not None:
+            self._tag, self._going = None, False
+        return self._send_held()
+
+    async def _send_held(self) -> None:
+        """Send what is held, and what other tasks send meanwhile behind it; nothing where that is being done, or where
+        the head is looked for."""
+        held = self.held
+        if not held or self._going or self._tag is not None:
+            return
+        self._going = True
+        sent = 0
+        try:
+            for message in held:
+                sent += 1
+                await self.pass_on(message)
+            self.held = False
+        except Exception:
+            self.held = False
+            raise
+        finally:
+            self._going = False
+            del held[:sent]
 
 
-class _Nothing(tuple[()]):
-    """An awaitable that is done."""
-
-    __slots__ = ()
-    __await__: Any = tuple.__iter__
-
-
-NOTHING = _Nothing()
-
-
-async def _send_all(messages: Iterable[Message], send: Send) -> None:
-    for message in messages:
-        await send(message)
+async def _nothing() -> None:
+    """There is nothing to wait for."""

@@ -11,9 +11,11 @@ import contextlib
 import inspect
 import sys
 import types
-from collections.abc import Awaitable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T", bound=Callable[..., Any])
 
 
 class Limit(Protocol):
@@ -46,8 +48,9 @@ class Unfinished:
 
 def first_step(awaitable: Awaitable[Any]) -> Any:
     """Take it without waiting, since most awaitables end there: the value, or an Unfinished. Under trio it is not
-    begun, for a time limit's scope must be entered before those of the awaitable."""
-    if _running_trio() is not None:
+    begun, for a time limit's scope must be entered before those of the awaitable; nor in a thread without an event
+    loop, from which some send (Hypercorn's AsyncioWSGIMiddleware)."""
+    if _running_trio() is not None or not _runs_asyncio():
         return Unfinished(awaitable)
     steps = awaitable.__await__()
     try:
@@ -102,6 +105,14 @@ def give_all(signals: Iterable[Signal]) -> None:
 def _set_all(events: list[Any]) -> None:
     for event in events:
         event.set()
+
+
+def mark_coroutine_function(function: T) -> T:
+    """It is called like a coroutine function, and who asks for one (asgiref does) may take it for that."""
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(function)
+    function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+    return function
 
 
 async def forever() -> None:
@@ -207,6 +218,14 @@ def _running_trio() -> Any:
     except (RuntimeError, AttributeError):  # it does not run here, or is just being imported elsewhere
         return None
     return trio
+
+
+def _runs_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 @types.coroutine

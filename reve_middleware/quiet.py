@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 MOST_REMEMBERED = 4096
-"""Visitors; less than 1 KiB each, and no word of their profiles."""
+"""Visitors; most take less than 1 KiB, and there is no word of their profiles."""
+LONGEST_REMEMBERED = 2048
+"""Bytes of a part of a `Cookie` header: between our two cookies may stand what else the browser, or whoever, sends."""
 NOTHING_ASKED: Final[dict[str, Any]] = {}
 
 
@@ -55,7 +57,11 @@ class Quiet:
         if len(ours) != 1 or ours[0].count(self._name) != 2 or self._settings.consent is not None:
             return
         part = self._part(ours[0])
-        if not part.startswith((self._name, b"; " + self._name)):
+        if (
+            len(part) > LONGEST_REMEMBERED
+            or not _keeps_still(seen.who)
+            or not part.startswith((self._name, b"; " + self._name))
+        ):
             return
         if len(self._known) >= MOST_REMEMBERED:
             self._known.clear()
@@ -114,6 +120,17 @@ def _is_same(answer: Any, before: Any) -> bool:
         return False
     (who, version), (who_before, version_before) = answer, before
     return type(who) is type(who_before) and type(version) is type(version_before) and bool(answer == before)
+
+
+def _keeps_still(answer: Any) -> bool:
+    """Is what `identity=` answered a plain value, or two? Others may be another's tomorrow: werkzeug's `LocalProxy` is
+    whoever makes the request."""
+    import datetime  # these three are slow to import, and many sites have no identity=
+    import decimal
+    import uuid
+
+    plain = (str, int, float, type(None), uuid.UUID, datetime.datetime, datetime.date, decimal.Decimal)
+    return all(type(one) in plain for one in (answer if type(answer) is tuple else (answer,)))
 
 
 def _is_known(profile: Any, before: int | None) -> bool:

@@ -71,6 +71,8 @@ class Response:
         self.held = self.searching = False
         page: Page | None = None
         try:
+            if type(headers) is not list:
+                headers = list(headers)  # against PEP 3333; it may be one that can be read once
             asked = self._look(headers) if self.has_chat else None
             if asked is not None:
                 headers, page = self._go_the_whole_way(status, headers, asked)
@@ -99,7 +101,7 @@ class Response:
         for name, _ in headers:
             if len(name) == 13 and name.lower() == "cache-control":
                 return NOTHING_ASKED
-        cookie = environ["HTTP_COOKIE"].encode("latin-1", "replace")
+        cookie = environ.get("HTTP_COOKIE", "").encode("latin-1", "replace")
         return shell._core.quiet.look(cookie, self._route(), visit, shell._ask_in_place, environ)
 
     def _route(self) -> Route:
@@ -216,10 +218,16 @@ class Response:
         """What is returned to the server."""
         if self.started and not self.searching:
             return iterable
+        try:
+            return self._body(iterable)
+        except BaseException:  # the server gets nothing that it could close
+            _close(iterable)
+            raise
+
+    def _body(self, iterable: Iterable[bytes]) -> Iterable[bytes]:
         wrapper = self.environ.get("wsgi.file_wrapper")
         if self.started and isinstance(wrapper, type) and isinstance(iterable, wrapper):
-            self.searching = False
-            self._release_start()
+            self._flush()
             return iterable
         if self.started and type(iterable) in (list, tuple):
             is_one = len(iterable) == 1  # type: ignore[arg-type]  # of many, servers look at the length as well
@@ -285,9 +293,13 @@ class Body:
             current_visit.reset(token)
 
     def close(self) -> None:
-        close = getattr(self._iterable, "close", None)
-        if close is not None:
-            close()
+        _close(self._iterable)
+
+
+def _close(iterable: Iterable[bytes]) -> None:
+    close = getattr(iterable, "close", None)
+    if close is not None:
+        close()
 
 
 def _number(status: str) -> int:

@@ -86,7 +86,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "asgi": {
         "asgi_response", "bridge", "capture", "concurrency", "messages", "quiet", "routes", "scope", "shell", "visitor",
     },
-    "asgi_response": {"exchange", "inject", "messages", "quiet", "routes", "scope", "shell", "visitor"},
+    "asgi_response": {"concurrency", "exchange", "inject", "messages", "quiet", "routes", "scope", "shell", "visitor"},
     "environ": {"inject", "messages"},
     "wsgi": {"bridge", "capture", "environ", "messages", "quiet", "shell", "visitor", "wsgi_response"},
     "wsgi_response": {"environ", "exchange", "inject", "messages", "quiet", "routes", "shell", "visitor"},

@@ -241,6 +241,29 @@ def test_streaming_stays_streaming(asgi: ShellKind) -> None:
     assert b"".join(message.get("body", b"") for message in sent).endswith(TAG + b"<title></title>")
 
 
+@pytest.mark.parametrize("end", [b"", b"</html>", memoryview(b"</html>")], ids=["nothing", "bytes", "memoryview"])
+@pytest.mark.parametrize("size", [3, 20, 30, 100])
+def test_one_dict_may_be_filled_anew_for_each_message(asgi: ShellKind, size: int, end: Any) -> None:
+    """What an application has sent has been said, whatever it does with its dict afterwards."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        message: dict[str, Any] = {"type": "http.response.body", "more_body": True}
+        for at in range(0, len(PAGE), size):
+            message["body"] = PAGE[at : at + size]
+            await send(message)
+        message.update(body=end, more_body=False)
+        await send(message)
+
+    sent: list[bytes] = []
+
+    async def send(message: Any) -> None:
+        sent.append(bytes(message.get("body", b"")))
+
+    asyncio.run(asgi.wrap(app)(scope_of(Call()), None, send))
+    assert b"".join(sent) == REWRITTEN + end
+
+
 def test_an_unfinished_response_goes_out_unfinished(asgi: ShellKind) -> None:
     """An application that returns in the middle of its page has said what it has said."""
     part = {"type": "http.response.body", "body": b"<html>", "more_body": True}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shop import Shop
 
 from reve_middleware import disabled, enabled, identify, quiet, sign_out
-from reve_middleware.quiet import MOST_REMEMBERED, NOTHING_ASKED
+from reve_middleware.quiet import LONGEST_REMEMBERED, MOST_REMEMBERED, NOTHING_ASKED
 
 SECONDS = [0, 3, 600, 40_000, 50_000]
 NAMES: list[Any] = ["Ada", "Ada L.", 1, True, 1.0, None, [1], (1,), {"b": 1, "a": 2}, {"a": 2, "b": 1}]
@@ -162,6 +162,37 @@ def test_the_shortcut_is_taken(shell: ShellKind, monkeypatch: pytest.MonkeyPatch
     assert world.visitor.middleware.stats()["offered"] == 2
 
 
+class Current:
+    """Stands for whoever makes the request, as werkzeug's `LocalProxy` does: it is text of another value each time."""
+
+    name = "ada"
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        return str
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __eq__(self, other: object) -> bool:
+        return self.name == str(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_a_proxy_for_whoever_asks_is_looked_through(shell: ShellKind) -> None:
+    """What `identity=` answers may be one object for everybody: another visitor is noticed by its value then."""
+    current = Current()
+    visitor = shell.site(identity=lambda request: (current, 1), profile=lambda request: {"name": str(current)})
+    assert visitor.capture().json == {"status": "queued"}
+    for _ in range(3):
+        assert visitor.get("/").cookies == {}
+    current.name = "grace"
+    assert sorted(visitor.get("/").cookies) == ["__Host-reve", "__Host-reve-mark"]
+    assert visitor.jar == {}
+    assert {"name": "grace"} not in [push.data for push in visitor.pushed()]
+
+
 def test_what_a_callable_raises_is_said_once(shell: ShellKind, caplog: pytest.LogCaptureFixture) -> None:
     """A profile that raises after a quiet time is asked once for that response, and is one error in the log."""
     broken: list[int] = []
@@ -201,3 +232,14 @@ def test_what_is_remembered_is_bounded(shell: ShellKind, monkeypatch: pytest.Mon
         known = middleware._core.quiet._known
         assert len(known) == number % 3 + 1
     assert "canary" not in repr(list(known.values())) + repr([one.seen for one in known.values()])
+
+
+def test_what_stands_between_our_cookies_is_bounded(shell: ShellKind) -> None:
+    """A visitor who puts much between the two cookies is looked at all the same, and takes no memory."""
+    visitor = shell.site(profile=lambda request: {"id": 1})
+    visitor.capture()
+    ids, mark = (f"{name}={visitor.jar[name]}" for name in ("__Host-reve", "__Host-reve-mark"))
+    room = LONGEST_REMEMBERED - len(f"{ids}; x=; {mark}")
+    for length, remembered in [(room, 1), (room + 1, 1), (8000, 1)]:
+        assert visitor.get("/", cookie=f"{ids}; x={'y' * length}; {mark}").cookies == {}
+        assert len(visitor.middleware._core.quiet._known) == remembered

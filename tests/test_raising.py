@@ -1,5 +1,7 @@
 """An application that raises, through both shells: the same exception, behind the same bytes."""
 
+import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -81,6 +83,35 @@ def test_the_same_exception_comes_out_behind_the_same_bytes(name: str, form: str
         assert head[0] == bare_head[0]
         rewritten = any(TAG in chunk for chunk in chunks)
         assert text(head[1]) == [grown(*pair) if rewritten else pair for pair in text(bare_head[1])]
+
+
+@pytest.mark.parametrize("visitor", VISITORS)
+@pytest.mark.parametrize("name", RAISED_AFTER)
+def test_a_cancellation_that_is_not_the_requests_own(name: str, visitor: str) -> None:
+    """An application that waits for what somebody else has cancelled fails like any other."""
+
+    async def cancelled(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await asgi_app(lambda asked: raising_steps(RAISED_AFTER[name]))(scope, receive, send)
+        except Trouble:
+            raise asyncio.CancelledError from None
+
+    call = Call(headers=[("Host", HOST), ("Cookie", VISITORS[visitor])])
+    kind = ShellKind("asgi")
+    try:
+        with pytest.raises(asyncio.CancelledError) as raised:
+            call_asgi(kind.wrap(cancelled, profile=profile), call)
+    finally:
+        kind.close()
+    said = [step.replace(b"@", TAG) for step in RAISED_AFTER[name] if isinstance(step, bytes)]
+    said += [step.data for step in RAISED_AFTER[name] if isinstance(step, Last)]
+    assert [one["body"] for one in raised.value.sent if "body" in one] == said  # type: ignore[attr-defined]
+
+
+def raising_steps(steps: list[Any]) -> Iterator[Any]:
+    """These steps, without a tag, and trouble behind them."""
+    yield from (step.replace(b"@", b"") if isinstance(step, bytes) else step for step in steps)
+    raise Trouble
 
 
 def text(headers: Any) -> list[tuple[str, str]]:

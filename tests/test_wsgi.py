@@ -89,6 +89,17 @@ def test_a_wrapped_file_is_handed_back(wsgi: ShellKind, headers: Any) -> None:
     assert reply.body == PAGE
 
 
+@pytest.mark.parametrize("headers", [SIZED, HTML, JSON], ids=["page with length", "page", "JSON"])
+def test_what_was_written_comes_before_a_wrapped_file(wsgi: ShellKind, headers: Any) -> None:
+    """An application may write before it returns a file; what it wrote goes out first."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", headers)(PAGE[:20])
+        return environ["wsgi.file_wrapper"](io.BytesIO(PAGE[20:]))
+
+    assert call_wsgi(wsgi.wrap(app), Call()).body == PAGE
+
+
 def test_a_file_wrapper_that_is_a_function(wsgi: ShellKind) -> None:
     """Where a server's wrapper is no class, its objects are iterables like others."""
     body = Body(PAGE)
@@ -128,6 +139,30 @@ def test_close_is_called_once_wherever_the_server_stops(wsgi: ShellKind) -> None
         assert body.closed == 0
         iterable.close()
         assert body.closed == 1
+
+
+class Broken(Body):
+    """One that fails when it is asked for its iterator."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        raise LookupError("the application's own")
+
+
+class Ending(Body):
+    """One in which the process, or gevent's time-out, ends the request."""
+
+    def __next__(self) -> bytes:
+        raise SystemExit
+
+
+@pytest.mark.parametrize("body", [Broken, Ending])
+@pytest.mark.parametrize("headers", [SIZED, HTML, JSON], ids=["page with length", "page", "JSON"])
+def test_close_is_called_once_however_an_iterable_fails(wsgi: ShellKind, headers: Any, body: type[Body]) -> None:
+    """What fails before the server has got it is closed all the same: connections are given back there."""
+    returned = body()
+    with pytest.raises((LookupError, SystemExit)):
+        call_wsgi(wsgi.wrap(saying(headers, returned)), Call(), valid=False)
+    assert returned.closed == 1
 
 
 def test_an_iterable_without_close(wsgi: ShellKind) -> None:
@@ -307,6 +342,28 @@ def test_a_telling_header_that_no_protocol_carries(wsgi: ShellKind, caplog: pyte
     assert (reply.body, reply.headers) == (PAGE, [("content-type", "text/html"), ("cache-control", "5 €")])
     (record,) = caplog.records
     assert record.getMessage().startswith("a fault of reve-middleware (UnicodeEncodeError at environ.py:")
+
+
+@pytest.mark.parametrize("call", [Call(), Call(headers=CHAT)], ids=["stranger", "known"])
+def test_headers_that_can_be_read_once(wsgi: ShellKind, call: Call) -> None:
+    """PEP 3333 wants a list, but servers take any iterable: one that can be read once still reaches them whole."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        return saying(iter(SIZED), [PAGE])(environ, start_response)
+
+    reply = call_wsgi(wsgi.wrap(app, profile=lambda request: {"id": 1}), call, valid=False)
+    assert (reply.body, reply.headers[:2]) == (REWRITTEN, [(name.lower(), value) for name, value in GROWN])
+
+
+def test_an_inner_layer_may_take_the_cookies_away(wsgi: ShellKind, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the environ has no cookies any more there is no chat; the page is a page, and nobody is at fault."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        del environ["HTTP_COOKIE"]
+        return saying(SIZED, [PAGE])(environ, start_response)
+
+    reply = call_wsgi(wsgi.wrap(app, profile=lambda request: {"id": 1}), Call(headers=CHAT), valid=False)
+    assert (reply.body, reply.cookies, caplog.records) == (REWRITTEN, {}, [])
 
 
 def test_the_application_finds_a_valid_environ(wsgi: ShellKind) -> None:
