@@ -85,13 +85,10 @@ class HandOff:
         """The same: there is nothing to wait for."""
         self.let_go(key, instant)
 
-    def is_lost(self, key: Key) -> bool:
-        """Never: a push that could not be handed on has left no mark, and the queue keeps the others."""
-        return False
-
-    def last_at(self, key: Key) -> int:
-        """When this process last handed something on for the chat (microseconds); 0: not lately."""
-        return self._known.last_at(key, time.monotonic())
+    def outdates(self, key: Key, at: int) -> bool:
+        """Has this process handed something on for the chat since that time (microseconds)? Nothing is given up: a push
+        that could not be handed on has left no mark, and the queue keeps the others."""
+        return self._known.outdates(key, at)
 
     def stats(self) -> dict[str, Any]:
         """Counts since the process started; what became of a push, the task queue knows."""

@@ -247,30 +247,27 @@ class Memory:
     Every method is one or two dict operations, so threads may share it.
     """
 
-    def __init__(
-        self, is_lost: Callable[[tuple[str, str]], bool], last_at: Callable[[tuple[str, str]], int] = lambda key: 0
-    ) -> None:
-        """`is_lost`: did the sender give up this chat's last push? `last_at`: when was something last handed
-        over for it (microseconds since the epoch)?"""
-        self._is_lost = is_lost
-        self._last_at = last_at
+    def __init__(self, outdates: Callable[[tuple[str, str], int], bool]) -> None:
+        """`outdates(key, at)`: does what was marked for a chat at that time (microseconds since the epoch) count for
+        nothing, since it was given up, or something was handed over later?"""
+        self._outdates = outdates
         self._changes: OrderedDict[tuple[str, str], tuple[dict[str, int], dict[str, int]]] = OrderedDict()
 
     def outdates(self, mark: Mark, key: tuple[str, str]) -> bool:
-        """Does the mark count for nothing: what it says was given up, or something was handed over since?"""
-        return self._is_lost(key) or self._last_at(key) > mark.at
+        """Does the mark count for nothing?"""
+        return self._outdates(key, mark.at)
 
     def has_news(self, mark: Mark, key: tuple[str, str]) -> bool:
         """Does the mark count for nothing after all? Otherwise this response had nothing new."""
-        if self.outdates(mark, key):
+        if self._outdates(key, mark.at):
             return True
-        self.quiet(key)
+        if self._changes:
+            self.quiet(key)
         return False
 
     def quiet(self, key: tuple[str, str]) -> None:
         """A response of this chat had nothing new."""
-        if self._changes:
-            self._changes.pop(key, None)
+        self._changes.pop(key, None)
 
     def changed(self, key: tuple[str, str], fields: dict[str, int]) -> str | None:
         """A response of this chat had something new; the field that will not keep still, if one."""

@@ -85,13 +85,10 @@ class Mailbox:
                 self.dropped["signed_out"] += 1
             self._known.let_go(key, instant, now)
 
-    def is_lost(self, key: Key) -> bool:
-        """Was the last push of this chat given up, so that its mark counts for nothing?"""
-        return self._known.is_lost(key)
-
-    def last_at(self, key: Key, now: float) -> int:
-        """When this process last handed something over for the chat (microseconds); 0: not lately."""
-        return self._known.last_at(key, now)
+    def outdates(self, key: Key, at: int) -> bool:
+        """Does a mark of this chat from that time (microseconds) count for nothing: was its push given up, or has this
+        process handed something over since?"""
+        return self._known.outdates(key, at)
 
     def lose(self, key: Key, now: float) -> None:
         """The last push of this chat was given up elsewhere."""

@@ -90,14 +90,11 @@ class Outbox:
         """The same for an event loop, which goes on meanwhile."""
         await self._writer.answer_async(self._let_go(key, instant, now), None)
 
-    def is_lost(self, key: Key) -> bool:
-        """Was the last push of this chat given up by this process?"""
-        return self._memory.is_lost(key)
-
-    def last_at(self, key: Key, now: float) -> int:
-        """When this process last handed something over for the chat (microseconds); 0: not lately."""
-        known = self._handed_over.get(key, now)
-        return 0 if known is None else known[1]
+    def outdates(self, key: Key, at: int) -> bool:
+        """Does a mark of this chat from that time (microseconds) count for nothing: was its push given up by this
+        process, or has it handed something over since?"""
+        known = self._handed_over.latest(key)
+        return (known is not None and known[1] > at) or self._memory.outdates(key, at)
 
     def _remember(self, push: Push, offered: Offered, now: float) -> Offered:
         if push.transition and offered.status in ("queued", "current"):

@@ -42,6 +42,10 @@ class Recent(Generic[Entry]):
         entry = self._entries.get(key)
         return entry if entry is not None and now - entry[0] <= self._seconds else None
 
+    def latest(self, key: Key) -> Entry | None:
+        """However old it is."""
+        return self._entries.get(key)
+
     def drop(self, key: Key) -> None:
         self._entries.pop(key, None)
 
@@ -85,10 +89,11 @@ class Recollection:
         known = self._handed_over.get(push.key, now)
         return None if known is None else judge(known[1], known[2], push)
 
-    def last_at(self, key: Key, now: float) -> int:
-        """When something was last handed over for this chat (microseconds since the epoch); 0: not lately."""
-        known = self._handed_over.get(key, now)
-        return 0 if known is None else known[2]
+    def outdates(self, key: Key, at: int) -> bool:
+        """Does a mark of this chat from that time (microseconds since the epoch) count for nothing: was its push given
+        up, or has something been handed over since?"""
+        known = self._handed_over.latest(key)
+        return (known is not None and known[2] > at) or key in self._lost
 
     def took(self, push: Push, now: float) -> None:
         self._lost.drop(push.key)
@@ -112,6 +117,3 @@ class Recollection:
 
     def found(self, key: Key) -> None:
         self._lost.drop(key)
-
-    def is_lost(self, key: Key) -> bool:
-        return key in self._lost

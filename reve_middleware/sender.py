@@ -123,13 +123,10 @@ class Sender:
             self._wake()
         return offered
 
-    def is_lost(self, key: tuple[str, str]) -> bool:
-        """Was the last push of this chat given up?"""
-        return self.mailbox.is_lost(key)
-
-    def last_at(self, key: tuple[str, str]) -> int:
-        """When this process last handed something over for the chat (microseconds); 0: not lately."""
-        return self.mailbox.last_at(key, self._clock())
+    def outdates(self, key: tuple[str, str], at: int) -> bool:
+        """Does a mark of this chat from that time (microseconds) count for nothing: was its push given up, or has this
+        process handed something over since?"""
+        return self.mailbox.outdates(key, at)
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Deliver what is left within `seconds`, then end the thread. A later push starts it anew."""

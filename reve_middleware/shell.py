@@ -43,7 +43,7 @@ class Shell:
         self._sender: Sender | HandOff = (
             Sender(self._settings) if self._settings.handoff is None else HandOff(self._settings.handoff, self._notes)
         )
-        self._core = Core(self._settings, Memory(self._sender.is_lost, self._sender.last_at))
+        self._core = Core(self._settings, Memory(self._sender.outdates))
         self._callables = Callables(self._settings, self._notes)
         self._within = f"{self._settings.path}/"
         self._injects = self._settings.inject

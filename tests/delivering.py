@@ -42,6 +42,10 @@ def bot(chatbot_id: str, url: str, token: Any = "tok") -> Bot:
     return Bot(webhook_url=url, token=token, chatbot_id=chatbot_id)
 
 
+LATEST = 2**63
+"""Microseconds, later than any hand-over: a chat that outdates even that has lost its last push."""
+
+
 def push(
     session: str = "s",
     body: bytes = b"{}",

@@ -90,7 +90,7 @@ def play(flow: Generator[Verb, Any, Any], **answers: Any) -> Played:
 
 def make_memory(*lost: tuple[str, str]) -> Memory:
     """A process's memory; `lost`: the chats whose last push the sender gave up."""
-    return Memory(lost.__contains__)
+    return Memory(lambda key, at: key in lost)
 
 
 def make_ids(session_id: str = "chat-1", *, captured: int = NOW, chatbot_id: str = "bot-1") -> Ids:

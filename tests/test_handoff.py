@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from delivering import Log, listening, push
+from delivering import LATEST, Log, listening, push
 from drive import ShellKind, Visitor, elsewhere, side_by_side
 from fakes import PATIENCE
 from handing import AGAIN, FORMS, Never, Queue, Settling, Stuck, hand_off_to, logged_in, offered
@@ -290,4 +290,4 @@ def test_the_end(shell: ShellKind, queue: Queue) -> None:
     visitor.middleware.close()
     assert visitor.capture().json == {"status": "queued"}
     elsewhere(asyncio.run, visitor.middleware._sender.aclose())
-    assert visitor.middleware._sender.is_lost(("bot", "s-1")) is False
+    assert visitor.middleware._sender.outdates(("bot", "s-1"), LATEST) is False

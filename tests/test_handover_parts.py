@@ -216,8 +216,8 @@ def test_memory_asks_the_sender_what_is_lost() -> None:
 def test_memory_asks_the_sender_what_was_handed_over_since() -> None:
     """A mark counts for nothing when this process has handed something over for its chat since."""
     mark = Mark("session", "who", "", "profile", NOW)
-    assert Memory(lambda key: False, lambda key: NOW + 1).outdates(mark, CHAT)
-    assert not Memory(lambda key: False, lambda key: NOW).outdates(mark, CHAT)
+    assert Memory(lambda key, at: at < NOW + 1).outdates(mark, CHAT)
+    assert not Memory(lambda key, at: at < NOW).outdates(mark, CHAT)
 
 
 def test_a_version_of_nobody_is_nobody() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from delivering import push
+from delivering import LATEST, push
 
 from reve_middleware import recollection
 from reve_middleware.mailbox import SPACING, Letter, Mailbox
@@ -182,7 +182,7 @@ def test_a_refused_push_is_not_repeated_until_it_changes() -> None:
     box = Mailbox()
     box.offer(push("s", transition="t"), 0.0)
     box.give_up(claim(box), "status_400", 0.0, offer_again=False)
-    assert not box.is_lost(("b", "s"))
+    assert not box.outdates(("b", "s"), LATEST)
     assert box.offer(push("s", transition="t"), 1.0).status == "current"
     assert box.dropped == {"status_400": 1}
 
@@ -192,9 +192,9 @@ def test_a_push_that_was_given_up_is_offered_again() -> None:
     box = Mailbox()
     box.offer(push("s", transition="t"), 0.0)
     box.give_up(claim(box), "expired", 0.0, offer_again=True)
-    assert box.is_lost(("b", "s"))
+    assert box.outdates(("b", "s"), LATEST)
     assert box.offer(push("s", transition="t"), 1.0).status == "queued"
-    assert not box.is_lost(("b", "s"))
+    assert not box.outdates(("b", "s"), LATEST)
 
 
 def test_a_push_that_was_given_up_behind_a_newer_one_is_not_missed() -> None:
@@ -204,7 +204,7 @@ def test_a_push_that_was_given_up_behind_a_newer_one_is_not_missed() -> None:
     old = claim(box)
     box.offer(push("s"), 0.0)
     box.give_up(old, "expired", 0.0, offer_again=True)
-    assert not box.is_lost(("b", "s"))
+    assert not box.outdates(("b", "s"), LATEST)
     assert box.sizes() == (1, 0)
 
 
@@ -215,7 +215,7 @@ def test_what_waits_too_long_is_given_up_and_offered_again() -> None:
     box.offer(push("new", b"2"), 50.0)
     given_up = box.give_up_waiting(lambda letter: letter.offered < 10.0, 60.0)
     assert [letter.push.session_id for letter in given_up] == ["old"]
-    assert box.is_lost(("b", "old"))
+    assert box.outdates(("b", "old"), LATEST)
     assert box.dropped == {"expired": 1}
     assert list(bodies(box)) == [b"2"]
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from delivering import push
+from delivering import LATEST, push
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -105,7 +105,7 @@ class AnySequence(RuleBasedStateMachine):
         assert status == "queued"
         self.offered += 1
         if self.box.dropped["visitor"] > evicted:
-            (lost,) = [other for other in self.waiting if other != key and self.box.is_lost(other)]
+            (lost,) = [other for other in self.waiting if other != key and self.box.outdates(other, LATEST)]
             del self.waiting[lost], self.last[lost], self.handed_over[lost]
         spaced = self.now - self.started.get(key, -SPACING) <= SPACING and not urgent
         self.waiting[key] = number, self.started[key] + SPACING if spaced else self.now, urgent
@@ -165,7 +165,7 @@ class AnySequence(RuleBasedStateMachine):
         if key not in self.waiting:
             self.last.pop(key, None)
             if offer_again:
-                assert self.box.is_lost(key)
+                assert self.box.outdates(key, LATEST)
                 self.handed_over.pop(key, None)
 
     @rule(key=st.sampled_from(KEYS))
@@ -187,7 +187,7 @@ class AnySequence(RuleBasedStateMachine):
         del self.waiting[key]
         self.last.pop(key, None)
         self.handed_over.pop(key, None)
-        assert self.box.is_lost(key)
+        assert self.box.outdates(key, LATEST)
 
     @rule(seconds=st.floats(0, 10))
     def time_passes(self, seconds: float) -> None:

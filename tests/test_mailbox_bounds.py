@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from delivering import push
+from delivering import LATEST, push
 
 from reve_middleware.mailbox import MOST_BYTES, MOST_CHATS, MOST_CHATS_OF_ONE_VISITOR, Letter, Mailbox
 
@@ -72,8 +72,8 @@ def test_one_visitor_fills_five_places_at_most() -> None:
         assert box.offer(push(str(number), visitor="ada"), 0.0).status == "queued"
     assert box.offer(push("x", visitor="bob"), 0.0).status == "queued"
     assert box.sizes() == (6, 0)
-    assert box.is_lost(("b", "0"))
-    assert not any(box.is_lost(("b", str(number))) for number in range(1, 6))
+    assert box.outdates(("b", "0"), LATEST)
+    assert not any(box.outdates(("b", str(number)), LATEST) for number in range(1, 6))
     assert box.dropped == {"visitor": 1}
     assert sum_is_right(box)
 
@@ -102,7 +102,7 @@ def test_a_chat_that_changes_hands_counts_for_its_new_visitor() -> None:
     box.offer(push("bobs", visitor="bob"), 0.0)
     assert box.offer(push("bobs", visitor="ada"), 0.0).status == "queued"
     assert box.sizes() == (5, 0)
-    assert box.is_lost(("b", "0"))
+    assert box.outdates(("b", "0"), LATEST)
     for number in range(5):
         assert box.offer(push(f"b{number}", visitor="bob"), 0.0).status == "queued"
     assert box.dropped == {"visitor": 1}

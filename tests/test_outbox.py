@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from delivering import push
+from delivering import LATEST, push
 from outboxes import Machine, always
 
 from reve_middleware.mailbox import SPACING
@@ -186,14 +186,18 @@ def test_what_is_given_up_may_be_offered_again(machine: Machine, two: Two) -> No
         one.offer(push(session, transition=session), machine.now)
         one.give_up(machine.claim(one), "why", machine.now, offer_again=offer_again)
     assert one.sizes() == (0, 0)
-    assert (one.is_lost(("b", "old")), one.is_lost(("b", "refused")), other.is_lost(("b", "old"))) == (
+    assert (
+        one.outdates(("b", "old"), LATEST),
+        one.outdates(("b", "refused"), LATEST),
+        other.outdates(("b", "old"), LATEST),
+    ) == (
         True,
         False,
         False,
     )
     assert other.offer(push("refused", transition="refused"), machine.now).status == "current"
     assert one.offer(push("old", transition="old"), machine.now).status == "queued"
-    assert one.is_lost(("b", "old")) is False
+    assert one.outdates(("b", "old"), LATEST) is False
     assert one.dropped == {"why": 2}
 
 
@@ -205,7 +209,7 @@ def test_what_is_given_up_behind_a_newer_one_is_not_missed(machine: Machine, two
     other.offer(push("s", b"2", urgent=True), machine.now)
     one.give_up(letter, "expired", machine.now, offer_again=True)
     assert machine.deliver_all(one) == [b"2"]
-    assert one.is_lost(("b", "s")) is False
+    assert one.outdates(("b", "s"), LATEST) is False
 
 
 def test_after_two_hours_it_is_given_up(machine: Machine, two: Two) -> None:
@@ -221,7 +225,7 @@ def test_after_two_hours_it_is_given_up(machine: Machine, two: Two) -> None:
     assert (letter.push.session_id, letter.push.chatbot_id) == ("s", "b")
     assert one.give_up_waiting(always, machine.now) == []  # type: ignore[arg-type]
     assert (other.dropped, one.dropped) == ({"expired": 1}, {})
-    assert other.is_lost(("b", "s"))
+    assert other.outdates(("b", "s"), LATEST)
     assert one.offer(push("s", transition="t"), machine.now).status == "queued"
 
 

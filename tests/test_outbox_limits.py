@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from delivering import listening, push
+from delivering import LATEST, listening, push
 from outboxes import Machine, always
 
 from reve_middleware import ledger
@@ -68,7 +68,7 @@ def test_one_visitor_has_five_chats_at_most(machine: Machine, two: Two) -> None:
     in_flight = machine.claim(one)
     assert in_flight.push.session_id == "s0"
     assert other.offer(push("s5", visitor="ada"), machine.now).status == "queued"
-    assert (other.dropped, other.is_lost(("b", "s1"))) == ({"visitor": 1}, True)
+    assert (other.dropped, other.outdates(("b", "s1"), LATEST)) == ({"visitor": 1}, True)
     assert other.offer(push("s2", visitor="ada"), machine.now).status == "queued"
     assert other.dropped == {"visitor": 1}, "what takes the place of its own needs no other place"
     for _ in range(4):

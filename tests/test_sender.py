@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from delivering import Clock, Results, answered, books_balance, listening, push, sending, settings
+from delivering import LATEST, Clock, Results, answered, books_balance, listening, push, sending, settings
 from faults import PATIENCE, FaultServer, held, reply, reset
 
 from reve_middleware import delivery, gate
@@ -201,7 +201,7 @@ def test_what_is_refused_is_dropped(results: Results, status: int) -> None:
         assert sender.stats()["dropped"] == {f"status_{status}": 1}
         cure = cure_of(Outcome("refused", f"status_{status}", status))
         assert log.texts() == [f"bot b refused a push (status_{status}); it is dropped{cure}"]
-        assert not sender.is_lost(("b", "s"))
+        assert not sender.outdates(("b", "s"), LATEST)
         assert sender.offer(push("s", transition="t")).status == "current"
         sender.offer(push("other"))
         assert results.next() == ("delivered", "status_204")
@@ -222,10 +222,10 @@ def test_what_is_too_old_is_given_up_and_offered_again(results: Results) -> None
         told = {(result.outcome, result.reason) for result in results.wait_for(2)}
         assert told == {("dropped", "expired"), ("delivered", "status_204")}
         assert sender.stats()["dropped"] == {"expired": 1}
-        assert sender.is_lost(("b", "s"))
+        assert sender.outdates(("b", "s"), LATEST)
         assert sender.offer(push("s", transition="t")).status == "queued"
         assert results.next() == ("delivered", "status_204")
-        assert not sender.is_lost(("b", "s"))
+        assert not sender.outdates(("b", "s"), LATEST)
         assert books_balance(sender.stats())
 
 
@@ -243,7 +243,7 @@ def test_what_grows_too_old_between_two_looks_is_given_up_when_its_turn_comes(re
         sender.offer(push("last"))
         told = sorted((result.outcome, result.reason, result.attempt) for result in results.wait_for(3))
         assert told == [("delivered", "status_204", 1)] * 2 + [("dropped", "expired", 2)]
-        assert sender.is_lost(("b", "s"))
+        assert sender.outdates(("b", "s"), LATEST)
         assert sender.stats()["dropped"] == {"expired": 1}
         assert len(server.received) == 4
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from delivering import Clock, Results, answered, books_balance, bot, listening, push, sending, settings
+from delivering import LATEST, Clock, Results, answered, books_balance, bot, listening, push, sending, settings
 from faults import PATIENCE, FaultServer, Line, answer_bytes, reply
 
 from reve_middleware import cures, delivery, gate
@@ -250,7 +250,7 @@ def test_a_hold_is_no_excuse_for_ever(results: Results) -> None:
         clock.now += 7201.0
         sender.offer(push("t"))
         assert sorted(result.reason for result in results.wait_for(2)) == ["expired", "status_204"]
-        assert sender.is_lost(("b", "s"))
+        assert sender.outdates(("b", "s"), LATEST)
 
 
 def test_time_before_and_after_a_hold_counts(results: Results) -> None:
@@ -269,4 +269,4 @@ def test_time_before_and_after_a_hold_counts(results: Results) -> None:
         clock.now += 301.0
         sender.offer(push("last"))
         assert sorted(result.reason for result in results.wait_for(4)) == ["expired", *["status_204"] * 3]
-        assert sender.is_lost(("b", "s"))
+        assert sender.outdates(("b", "s"), LATEST)
