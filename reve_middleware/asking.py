@@ -95,7 +95,7 @@ class Callables:
         self._slow = 0
 
     def _took(self, name: str, began: float) -> None:
-        """One of the asks that are timed is over."""
+        """One of the asks that are timed has its answer. (What fails is told in any case.)"""
         if time.monotonic() - began > SLOW_SECONDS:
             self._slow += 1
             if self._slow == SLOW_ASKS:
@@ -113,19 +113,12 @@ class Callables:
     def ask_at_once(self, name: str, request: Any) -> Any:
         """As `ask`, without waiting and without a word in the log: where that cannot be, a Pending for `finish`.
         NOT_BEGUN: a plain function other than `identity=` belongs into a thread, and `ask` puts it there."""
-        if self._still_timed <= 0:
-            return self._begin(name, request)
-        began = time.monotonic()
-        answer = self._begin(name, request)
-        self._took(name, began)
-        return answer
-
-    def _begin(self, name: str, request: Any) -> Any:
         question = self._questions[name]
         if question.time_outs and not question.may_be_asked():
             return NO_ANSWER
         if not question.in_place:
             return NOT_BEGUN
+        began = time.monotonic() if self._still_timed > 0 else 0.0
         try:
             value = question.function(request)
             if type(value) not in PLAIN and inspect.isawaitable(value):
@@ -141,23 +134,17 @@ class Callables:
                 raise
             return _Begun(None, f"raised {describe(error)}")
         question.time_outs = 0
+        if began:
+            self._took(name, began)
         return value
 
     async def finish(self, name: str, begun: Any) -> Any:
         """The value of what `ask_at_once` began, or NO_ANSWER."""
-        if self._still_timed <= 0:
-            return await self._finish(name, begun)
-        began = time.monotonic()
-        answer = await self._finish(name, begun)
-        if answer is not NO_ANSWER:  # which has been told already
-            self._took(name, began)
-        return answer
-
-    async def _finish(self, name: str, begun: Any) -> Any:
         question = self._questions[name]
         if begun.rest is None:
             return self.give_up(name, begun)
         limit = time_limit(ASK_SECONDS)
+        began = time.monotonic() if self._still_timed > 0 else 0.0
         try:
             async with limit:
                 value = await begun.rest
@@ -182,6 +169,8 @@ class Callables:
             complain, what = question.failed, f"raised {describe(error)}"
         else:
             question.time_outs = 0
+            if began:
+                self._took(name, began)
             return value
         complain(what)
         return NO_ANSWER
@@ -193,22 +182,19 @@ class Callables:
 
     def ask_in_place(self, name: str, request: Any) -> Any:
         """As `ask_now`, without a word in the log: where it raised, a Pending for `give_up`."""
-        if self._still_timed <= 0:
-            return self._call(name, request)
-        began = time.monotonic()
-        answer = self._call(name, request)
-        self._took(name, began)
-        return answer
-
-    def _call(self, name: str, request: Any) -> Any:
+        began = time.monotonic() if self._still_timed > 0 else 0.0
         try:
             value = self._questions[name].function(request)
             if type(value) not in PLAIN and inspect.iscoroutine(value):
                 value.close()
                 return _Begun(None, COROUTINE)
-            return bool(value) if name == "consent" else value  # which may raise as well
+            if name == "consent":
+                value = bool(value)  # which may raise as well
         except Exception as error:
             return _Begun(None, f"raised {describe(error)}")
+        if began:
+            self._took(name, began)
+        return value
 
     def give_up(self, name: str, begun: Any) -> Any:
         """Say how it failed."""
