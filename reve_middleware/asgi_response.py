@@ -252,13 +252,14 @@ class Exchange(BlankVisit):
             for message in held:
                 sent += 1
                 await self.pass_on(message)
-            self.held = False
         except Exception:
             self.held = False
             raise
-        finally:
-            self._going = False
+        except BaseException:  # cancelled: whoever sends next goes on behind this message
             del held[:sent]
+            self._going = False
+            raise
+        self.held = False
 
 
 async def _nothing() -> None:

@@ -50,7 +50,7 @@ def first_step(awaitable: Awaitable[Any]) -> Any:
     """Take it without waiting, since most awaitables end there: the value, or an Unfinished. Under trio it is not
     begun, for a time limit's scope must be entered before those of the awaitable; nor in a thread without an event
     loop, from which some send (Hypercorn's AsyncioWSGIMiddleware)."""
-    if _running_trio() is not None or not _runs_asyncio():
+    if _running_trio() is not None or asyncio._get_running_loop() is None:
         return Unfinished(awaitable)
     steps = awaitable.__await__()
     try:
@@ -218,14 +218,6 @@ def _running_trio() -> Any:
     except (RuntimeError, AttributeError):  # it does not run here, or is just being imported elsewhere
         return None
     return trio
-
-
-def _runs_asyncio() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 @types.coroutine
