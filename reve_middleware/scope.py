@@ -82,7 +82,7 @@ def told_by_browser(scope: Scope, name: bytes) -> tuple[bytes | None, bytes | No
     for header, value in reversed(headers_of(scope)):
         if header == b"cookie":
             if scope.get("http_version") in ONE_COOKIE_HEADER:
-                if name in value:
+                if name in value and not no_cookie:
                     return value, None
                 no_cookie = True
             elif name in value:

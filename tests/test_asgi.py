@@ -9,6 +9,7 @@ from drive import HOST, PAGE, Call, ShellKind, call_asgi, scope_of
 from test_table import TAG, chat_cookie
 
 from reve_middleware import script_tag
+from reve_middleware.scope import told_by_browser
 
 AT = PAGE.index(b"<title>")
 REWRITTEN = PAGE[:AT] + TAG + PAGE[AT:]
@@ -358,3 +359,23 @@ def test_a_server_may_leave_the_mount_out_of_the_path(asgi: ShellKind) -> None:
 
         asyncio.run(layer({**scope_of(Call()), "path": path, "root_path": "/mount"}, None, send))
         assert sent[1]["body"].count(b'src="/mount/_reve/bridge.js') == 1
+
+
+CRUMBS = {
+    "the last has ours": ([b"a=1", b"reve=x"], b"reve=x"),
+    "an earlier one has ours": ([b"reve=x", b"a=1"], None),
+    "both have ours": ([b"reve=x", b"reve=y"], b"reve=y"),
+}
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("case", CRUMBS)
+def test_several_cookie_headers(case: str, place: int) -> None:
+    """HTTP/1 has one Cookie header (RFC 6265, 5.4): of several the last counts, wherever Sec-Fetch-Dest stands. Of
+    HTTP/2 all are looked at, and two with our cookies are told from one."""
+    values, of_1 = CRUMBS[case]
+    headers = [(b"cookie", value) for value in values]
+    headers.insert(place, (b"sec-fetch-dest", b"document"))
+    assert told_by_browser({"headers": headers, "http_version": "1.1"}, b"reve")[0] == of_1
+    of_2 = told_by_browser({"headers": headers, "http_version": "2"}, b"reve")[0]
+    assert of_2 == (b"" if case == "both have ours" else b"reve=x")
