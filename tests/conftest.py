@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 import ssl
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,10 @@ from reve_middleware import asking
 # and each of the hundreds of interpreters that tests start would compile the package anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A shell that runs tests in the background may leave SIGINT ignored, and each server would inherit that and never end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _create_default_context = ssl.create_default_context
 _with_authorities = functools.cache(ssl.create_default_context)

@@ -349,8 +349,11 @@ def test_cookies_in_several_headers(asgi: ShellKind) -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
     scope = {**scope_of(Call(headers=headers)), "http_version": "2"}
-    asyncio.run(visitor.middleware(scope, None, send))
+    asyncio.run(visitor.middleware(scope, receive, send))
     (cookie,) = [value for name, value in sent[0]["headers"] if name == b"set-cookie"]
     assert cookie.startswith(b"__Host-reve-mark=")
 
