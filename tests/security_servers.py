@@ -101,7 +101,11 @@ class Server:
     def connect(self) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX if isinstance(self.address, str) else socket.AF_INET)
         sock.settimeout(PATIENCE)
-        sock.connect(self.address)
+        try:
+            sock.connect(self.address)
+        except OSError:  # it is not there yet
+            sock.close()
+            raise
         return sock
 
     def send(self, data: bytes, *, hang_up: bool = False) -> bytes:
