@@ -56,6 +56,14 @@ def test_it_behaves_unless_told_otherwise(sandbox: Sandbox) -> None:
     assert sandbox.requests[0].misbehaviour is None
 
 
+def test_a_push_of_nothing_is_a_sign_out(sandbox: Sandbox) -> None:
+    """At whatever endpoint `{}` comes, as `logout_endpoint=` gets it, the bot forgets what it knows in that chat."""
+    push(sandbox, name="Ada")
+    assert sandbox.knows("s") == {"name": "Ada"}
+    assert push(sandbox).status_code == 200
+    assert sandbox.knows("s") == {}
+
+
 def test_a_status_until_it_behaves(sandbox: Sandbox) -> None:
     """The bot hears nothing, every request is on record with the reason, and `behave()` ends it."""
     sandbox.misbehave(status=503)
