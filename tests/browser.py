@@ -63,7 +63,7 @@ def chromium(**options: Any) -> "Iterator[Browser]":
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        missing("playwright: pip install -e ".[test]"")
+        missing("playwright: pip install -e '.[test]'")
     path = executable()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, headless=True, args=list(ARGS), **options)
