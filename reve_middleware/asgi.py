@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Generator
+from time import time_ns
 from typing import Any, TypeAlias
 
 from . import bridge, capture
@@ -18,7 +19,7 @@ from .quiet import NOTHING_ASKED
 from .routes import EVERYWHERE, NOWHERE
 from .scope import PAGE_DESTINATIONS, Message, Scope, inside, look_up_scope, request_of, told_by_browser
 from .shell import Shell, now_in_microseconds
-from .visitor import KEY, Visit, current_visit
+from .visitor import KEY, BlankVisit, Visit, current_visit
 
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[Any]]
 
@@ -54,32 +55,36 @@ class ReveMiddleware(Shell):
             if answer is not None:
                 return await _send(answer, send)
 
-        exchange = scope[KEY] = Exchange()
-        exchange._tagger = self._core
-        exchange.shell = self
-        exchange.path = path
-        exchange.mount = mount = scope.get("root_path", "")
-        exchange.enabled = None
-        exchange.signed_out = exchange.over = False
-        route, cookie = EVERYWHERE, None
-        if not self._all_alike:
-            route = self._settings.routes.of(inside(path, mount) if mount else path)
+        mount = scope.get("root_path", "")
+        route = EVERYWHERE if self._all_alike else self._settings.routes.of(inside(path, mount) if mount else path)
+        cookie = destination = None
         if route is not NOWHERE:  # there a view may still say something; its browser is listened to then
             cookie, destination = told_by_browser(scope, self._ids_cookie)
             if cookie is None and not (self._injects and destination in PAGE_DESTINATIONS):
-                exchange.began = 0
-                token = enter(exchange)
+                visit = scope[KEY] = BlankVisit()  # what is said to it changes nothing
+                visit._tagger = self._core
+                visit.mount = mount
+                visit.over = False
+                token = enter(visit)
                 try:
                     return await self.app(scope, receive, send)
                 finally:
-                    exchange.over = True
+                    visit.over = True
                     leave(token)
-        exchange.began = now_in_microseconds()
+        exchange = scope[KEY] = Exchange()
+        exchange._tagger = self._core
+        exchange.mount = mount
+        exchange.path = path
+        exchange.began = time_ns() // 1000
+        exchange.enabled = None
+        exchange.signed_out = exchange.over = False
+        exchange.shell = self
         exchange.scope = scope
         exchange.pass_on = send
         exchange.held = None
         exchange.route = route
         exchange.cookie = cookie
+        exchange.destination = destination
         token = enter(exchange)
         try:
             result = await self.app(scope, receive, exchange.send)

@@ -20,7 +20,6 @@ from .scope import (
     PLAIN_DESTINATIONS,
     Message,
     Scope,
-    destination_of,
     is_plain,
     may_be_page,
     request_of,
@@ -61,6 +60,7 @@ class Exchange(BlankVisit):
         "_passed",
         "_tag",
         "cookie",
+        "destination",
         "held",
         "pass_on",
         "route",
@@ -74,8 +74,9 @@ class Exchange(BlankVisit):
     """The server's `send`."""
     route: Route
     cookie: bytes | None
-    """The one `Cookie` header value with our names in it; b"" where there are two. Not looked for on a route that is
-    off, as long as the view says nothing."""
+    """The one `Cookie` header value with our names in it; b"" where there are two."""
+    destination: bytes | None
+    """`Sec-Fetch-Dest`. On a route that is off neither is looked for, as long as the view says nothing."""
     _finder: HeadFinder | None
     _last: bytes
     """The body of the last message that waits for the head."""
@@ -93,17 +94,19 @@ class Exchange(BlankVisit):
         application may make a task of it."""
         held = self.held
         if held is False:
-            return self.pass_on(message)
+            pass_on = self.pass_on  # in two steps: a slot that is called at once is looked up at length
+            return pass_on(message)
         if held is not None:
-            return self._more(message)
+            return self._more(message, held)
         if message["type"] != "http.response.start":
             return self.pass_on(message)
         self.held = False
         shell = self.shell
         if self.route is NOWHERE:
             if self.enabled is None and not self.signed_out:
-                return self.pass_on(message)
-            self.cookie, _ = told_by_browser(self.scope, shell._ids_cookie)
+                pass_on = self.pass_on
+                return pass_on(message)
+            self.cookie, self.destination = told_by_browser(self.scope, shell._ids_cookie)
         asked = None if self.cookie is None else self._look(self.cookie, message)
         if asked is None and not (shell._injects and may_be_page(message)):
             return self.pass_on(message)
@@ -116,7 +119,7 @@ class Exchange(BlankVisit):
         """None where there is nothing to say to a visitor with a chat; otherwise what has been asked for that."""
         shell = self.shell
         try:
-            if destination_of(self.scope) not in PLAIN_DESTINATIONS or not is_plain(start.get("headers")):
+            if self.destination not in PLAIN_DESTINATIONS or not is_plain(start.get("headers")):
                 return NOTHING_ASKED
             return shell._core.quiet.look(
                 cookie, self.route, self, shell._callables.ask_at_once, LazyRequest(self.scope)
@@ -140,7 +143,7 @@ class Exchange(BlankVisit):
         try:
             page = shell._core.page(
                 scope["method"],
-                destination_of(scope),
+                self.destination,
                 scope.get("headers", ()),
                 message["status"],
                 headers,
@@ -187,42 +190,41 @@ class Exchange(BlankVisit):
         self.held = []
         return self.pass_on(start)
 
-    def _more(self, message: Message) -> Awaitable[None]:
+    def _more(self, message: Message, held: list[Message]) -> Awaitable[None]:
         """The next message while the head is looked for."""
-        body, tag = message.get("body", b""), self._tag
+        tag = self._tag
         if tag is None:
-            self.held.append(message)  # type: ignore[union-attr]
+            held.append(message)
             return self._send_held()
-        held = self.held
-        if self._finder is not None and held and held[-1] is message:
+        finder = self._finder
+        if finder is not None and held and held[-1] is message:
             held[-1] = {**message, "body": self._last, "more_body": True}  # the application fills one dict anew
+        body = message.get("body", b"")
         if type(body) is not bytes or message["type"] != "http.response.body":
             return self._give_up(message)
         beginning = self.shell._beginning
-        if self._finder is None:
+        if finder is None:
             grown = beginning.with_tag(body, tag)
             if grown is not None:
-                return self._release_with({**message, "body": grown})
-            self._finder = HeadFinder()
+                return self._release_with({**message, "body": grown}, held, tag)
+            finder = self._finder = HeadFinder()
             self._passed = 0
-        found = self._finder.feed(body, last=not message.get("more_body", False))
+        found = finder.feed(body, last=not message.get("more_body", False))
         if found == HeadFinder.MORE:
-            self.held.append(message)  # type: ignore[union-attr]
+            held.append(message)
             self._last = body
             self._passed += len(body)
             return _nothing()
         if found == HeadFinder.NONE:
-            self.shell._notes.no_head(self._finder, destination_of(self.scope) == b"document")
+            self.shell._notes.no_head(finder, self.destination == b"document")
             return self._give_up(message)
         at = found - self._passed  # it ends in this piece: otherwise it would have been found before
         if self._passed == 0:
             beginning.learn(body[:at])
-        return self._release_with({**message, "body": body[:at] + tag + body[at:]})
+        return self._release_with({**message, "body": body[:at] + tag + body[at:]}, held, tag)
 
-    def _release_with(self, tagged: Message) -> Awaitable[None]:
+    def _release_with(self, tagged: Message, held: list[Message], tag: bytes) -> Awaitable[None]:
         """Send what is held, and the message that has the tag in it."""
-        held, tag = self.held, self._tag
-        assert isinstance(held, list) and tag is not None  # noqa: S101, PT018
         if self._growing:
             start = held[0]
             held[0] = {**start, "headers": with_tag(start["headers"], self._growing, len(tag))}

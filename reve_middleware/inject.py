@@ -11,7 +11,6 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Final
 
 from .messages import Header, Headers, values
@@ -64,9 +63,25 @@ def page_type(headers: Iterable[Header]) -> bytes | None:
     return found[0] if len(found) == 1 and is_page_type(found[0]) else None
 
 
-@lru_cache(256)
 def is_page_type(content_type: bytes) -> bool:
-    return content_type.partition(b";")[0].strip().lower() in PAGE_TYPES
+    return REFUSED[content_type] != "type"
+
+
+class _Refused(dict[bytes, str | None]):
+    """Why pages of a content type are not rewritten; None where they are. Found once for each: a site has few."""
+
+    def __missing__(self, content_type: bytes) -> str | None:
+        if content_type.partition(b";")[0].strip().lower() not in PAGE_TYPES:
+            reason: str | None = "type"
+        else:
+            reason = None if is_ascii_charset(content_type) else "charset"
+        if len(self) >= 256:
+            self.clear()
+        self[content_type] = reason
+        return reason
+
+
+REFUSED: Final = _Refused()
 
 
 def look_at(status: int, headers: Headers) -> tuple[str | None, list[bytes], list[int]]:
@@ -95,17 +110,10 @@ def look_at(status: int, headers: Headers) -> tuple[str | None, list[bytes], lis
             policies.append(value)
         elif name in TELLING:
             reason = reason or _told_by(name, value)
-    why = _reason_of(content_type)
+    why = "type" if content_type is None else REFUSED[content_type]
     if why is None and (status < 200 or status in WITHOUT_PAGE):
         why = "status"
     return why or reason, policies, growing
-
-
-@lru_cache(256)
-def _reason_of(content_type: bytes | None) -> str | None:
-    if content_type is None or not is_page_type(content_type):
-        return "type"
-    return None if is_ascii_charset(content_type) else "charset"
 
 
 def growing_in(headers: Headers) -> list[int]:
@@ -153,9 +161,9 @@ def is_ascii_charset(content_type: bytes) -> bool:
 def with_tag(headers: Headers, growing: Iterable[int], added: int) -> Headers:
     """The headers of a page that grew by so many bytes; `growing`: those that say so, as `look_at` found them."""
     changed = headers.copy()
-    for number in growing:
-        name, value = changed[number]
-        changed[number] = (name, grown(name, value, added))
+    for place in growing:
+        name, value = changed[place]
+        changed[place] = name, grown(name, value, added)
     return changed
 
 

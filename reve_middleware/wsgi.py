@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterable
+from time import time_ns
 from typing import Any, TypeAlias
 
 from . import bridge, capture
@@ -65,7 +66,7 @@ class ReveWSGIMiddleware(Shell):
         visit._tagger = self._core
         visit.mount = decode(mount) if mount else ""
         visit.path = path
-        visit.began = now_in_microseconds() if has_chat else 0
+        visit.began = time_ns() // 1000 if has_chat else 0
         visit.enabled = None
         visit.signed_out = visit.over = False
         token = enter(visit)

@@ -66,6 +66,8 @@ class Clock:
         self.seconds = 1_800_000_000.0
         for module in ("asgi", "asgi_response", "wsgi", "wsgi_response", "shell"):
             monkeypatch.setattr(f"reve_middleware.{module}.now_in_microseconds", lambda: int(self.seconds * 1e6))
+        for module in ("asgi", "wsgi"):
+            monkeypatch.setattr(f"reve_middleware.{module}.time_ns", lambda: int(self.seconds * 1e6) * 1000)
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
