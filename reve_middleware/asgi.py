@@ -19,7 +19,7 @@ from .quiet import NOTHING_ASKED
 from .routes import EVERYWHERE, NOWHERE
 from .scope import PAGE_DESTINATIONS, Message, Scope, inside, look_up_scope, request_of, told_by_browser
 from .shell import Shell, now_in_microseconds
-from .visitor import KEY, BlankVisit, Visit, current_visit
+from .visitor import KEY, UNSAID, BlankVisit, Visit, current_visit
 
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[Any]]
 
@@ -76,6 +76,7 @@ class ReveMiddleware(Shell):
         exchange.mount = mount
         exchange.path = path
         exchange.began = time_ns() // 1000
+        exchange.profile = UNSAID
         exchange.enabled = None
         exchange.signed_out = exchange.over = False
         exchange.shell = self

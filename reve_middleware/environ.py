@@ -101,7 +101,8 @@ class EnvironScope(dict[str, Any]):
     __slots__ = ("_is_whole",)
 
     def __init__(self, environ: Environ) -> None:
-        super().__init__({"type": "http", "wsgi.environ": environ})
+        self["type"] = "http"
+        self["wsgi.environ"] = environ
         self._is_whole = False
 
     def __missing__(self, key: str) -> Any:

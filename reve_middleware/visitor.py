@@ -29,7 +29,7 @@ class Visit:
     """What was said about the visitor while one request was handled, and where it began: inner
     layers change `path` and `root_path` in the scope. No dict: some error trackers show what is in `vars()`."""
 
-    __slots__ = ("_profile", "_tagger", "began", "enabled", "mount", "over", "path", "signed_out")
+    __slots__ = ("_tagger", "began", "enabled", "mount", "over", "path", "profile", "signed_out")
 
     def __init__(self, tagger: Tagger | None = None, mount: str = "", path: str = "", began: int = 0) -> None:
         self._tagger = tagger
@@ -37,19 +37,12 @@ class Visit:
         self.path = path
         self.began = began
         """When the request of a visitor with a chat came in, microseconds since the epoch."""
+        self.profile: Any = UNSAID
+        """What `identify()` was told."""
         self.signed_out = False
         self.enabled: bool | None = None
         self.over = False
         """Has the layer that made it answered? (WSGI's does not say: its visits are found in the environ.)"""
-
-    @property
-    def profile(self) -> Any:
-        """What `identify()` was told; else UNSAID."""
-        return getattr(self, "_profile", UNSAID)
-
-    @profile.setter
-    def profile(self, profile: Any) -> None:
-        self._profile = profile
 
     def is_of(self, tagger: Any) -> bool:
         """Was it made by the layer whose tagger this is?"""
@@ -70,7 +63,8 @@ class Visit:
 
 
 class BlankVisit(Visit):
-    """One that is filled where it is made, which is quicker: shells make one for every request."""
+    """One that is filled where it is made, which is quicker: shells make one for every request, and leave out what
+    nobody will ask."""
 
     __slots__ = ()
     __init__ = object.__init__

@@ -28,7 +28,7 @@ from .environ import (
 from .messages import Answer, Ask, LookedUp, LookUp, Pending, ReadBody, Verb
 from .quiet import NOTHING_ASKED
 from .shell import Shell, now_in_microseconds
-from .visitor import KEY, BlankVisit, Visit, current_visit, is_inside
+from .visitor import KEY, UNSAID, BlankVisit, Visit, current_visit, is_inside
 from .wsgi_response import Response, StartResponse
 
 WSGIApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -65,16 +65,18 @@ class ReveWSGIMiddleware(Shell):
         visit = environ[KEY] = BlankVisit()
         visit._tagger = self._core
         visit.mount = decode(mount) if mount else ""
-        visit.path = path
-        visit.began = time_ns() // 1000 if has_chat else 0
-        visit.enabled = None
-        visit.signed_out = visit.over = False
+        visit.over = False
         token = enter(visit)
         if not has_chat and not (self._injects and environ.get("HTTP_SEC_FETCH_DEST") in PAGE_DESTINATIONS):
             try:
                 return self.app(environ, start_response)  # type: ignore[no-any-return]
             finally:
                 leave(token)
+        visit.path = path
+        visit.began = time_ns() // 1000 if has_chat else 0
+        visit.profile = UNSAID
+        visit.enabled = None
+        visit.signed_out = False
         response = Response()
         response.shell = self
         response.environ = environ
