@@ -211,7 +211,7 @@ def may_be_page(headers: TextHeaders) -> bool:
     """A first look, which most responses do not get past."""
     for name, value in headers:
         if name == "Content-Type" or name.lower() == "content-type":
-            return "ml" in value or "ML" in value
+            return "ml" in value.lower()
     return False
 
 

@@ -101,6 +101,7 @@ TABLE = [
     page("attributes over lines", b"<html\n  lang = 'en'\n><head\n>@</head>"),
     page("XHTML", b"<?xml version='1.0'?>\n<html><head>@</head>", headers={"Content-Type": "application/xhtml+xml"}),
     page("type in capitals", HEAD, headers={"Content-Type": "Text/HTML"}),
+    page("content type in any letters", HEAD, headers={"Content-Type": "tEXT/HTmL"}),
     page("charset in quotes", HEAD, headers={"Content-Type": 'text/html;charset="UTF-8"'}),
     page("charset like ASCII", b"<head>@<title>\xe4\x80", headers={"Content-Type": "text/html; charset=cp1252"}),
     page("error page", HEAD, status=404),
