@@ -68,7 +68,20 @@ def encode_profile(profile: Any) -> bytes:
 
     Raises `ProfileError`, whose text names the field and what is wrong with it.
     """
-    if type(profile) is not dict and not isinstance(profile, Mapping):
+    if type(profile) is dict:
+        try:
+            data = _dump_quickly(profile)
+            one_name = next(iter(profile), "")  # where they could be sorted, all of them are text or none is
+            if isinstance(one_name, str) and len(data) <= LARGEST_PROFILE:
+                return data
+        except Exception:
+            pass  # what is wrong is found out with more care
+    return _encode_with_care(profile)
+
+
+def _encode_with_care(profile: Any) -> bytes:
+    """The same for any mapping, and the error."""
+    if not isinstance(profile, Mapping):
         raise ProfileError(_is_no_dict(profile))
     try:
         fields = dict(profile)
@@ -98,7 +111,8 @@ def encode_body(payload: Payload, chatbot_id: str, session_id: str, data: bytes)
     Raises `ProfileError` where the callable raises or returns what is not JSON.
     """
     if payload == "nested":
-        return b'{"botId":%b,"sessionId":%b,"data":%b}' % (_dump_bot(chatbot_id), _dump_text(session_id), data)
+        session = encode_basestring(session_id).encode()
+        return b'{"botId":%b,"sessionId":%b,"data":%b}' % (_dump_bot(chatbot_id), session, data)
     if payload == "flat":
         return _dump({**json.loads(data), "botId": chatbot_id, "sessionId": session_id})
     try:
@@ -131,10 +145,6 @@ _encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",",
 
 def _dump(value: Any) -> bytes:
     return _encode(value).encode("utf-8")
-
-
-def _dump_text(text: str) -> bytes:
-    return encode_basestring(text).encode("utf-8")
 
 
 def _prepared() -> Callable[[Any], bytes]:
