@@ -74,7 +74,7 @@ class Mailbox:
             own = self._by_visitor.get(visitor)
             if (
                 self._bytes + growth > MOST_BYTES
-                or (replaced is None and len(self._waiting) + len(self._in_flight) >= MOST_CHATS and not self._fits(key))
+                or (len(self._waiting) + len(self._in_flight) >= MOST_CHATS and not self._fits(key))
                 or (own is not None and not self._has_a_place(key, own, now))
             ):
                 self.counts["busy"] += 1
@@ -207,9 +207,11 @@ class Mailbox:
     # Inside, with the lock held ----------------------------------------------------------------
 
     def _fits(self, key: Key) -> bool:
-        """Is there room for it among the chats, of which some may be waiting and in flight?"""
+        """Is the chat there already, or is there room for another? One that waits and is in flight counts once."""
         waiting, in_flight = self._waiting, self._in_flight
-        return key in in_flight or len(waiting) + sum(one not in waiting for one in in_flight) < MOST_CHATS
+        if key in waiting or key in in_flight:
+            return True
+        return len(waiting) + sum(other not in waiting for other in in_flight) < MOST_CHATS
 
     def _has_a_place(self, key: Key, own: tuple[Key, ...], now: float) -> bool:
         """Among the chats of its visitor, of which the oldest gives way if there are too many."""

@@ -68,39 +68,14 @@ def encode_profile(profile: Any) -> bytes:
 
     Raises `ProfileError`, whose text names the field and what is wrong with it.
     """
-    if type(profile) is dict:
-        try:
-            data = _dump_quickly(profile)
-            one_name = next(iter(profile), "")  # where they could be sorted, all of them are text or none is
-            if isinstance(one_name, str) and len(data) <= LARGEST_PROFILE:
-                return data
-        except Exception:
-            pass  # what is wrong is found out with more care
-    return _encode_with_care(profile)
-
-
-def _encode_with_care(profile: Any) -> bytes:
-    """The same for any mapping, and the error."""
-    if not isinstance(profile, Mapping):
-        raise ProfileError(_is_no_dict(profile))
-    try:
-        fields = dict(profile)
-    except Exception as error:  # a mapping that reads when it is asked
-        raise ProfileError(f"the profile cannot be read: {type(error).__name__}") from None
-    for name in fields:
-        if not isinstance(name, str):
-            raise ProfileError(f"a field's name is a {type(name).__name__}, not text")
+    fields = profile if type(profile) is dict else _read(profile)
     try:
         data = _dump_quickly(fields)
+        one_name = next(iter(fields), "")  # the names could be sorted: all of them are text, or none is
     except Exception:
-        complaint = _is_no_dict(profile) if _is_request(profile) else _name_the_culprit(fields)
-        raise ProfileError(complaint) from None
-    if len(data) > LARGEST_PROFILE:
-        largest = max(fields, key=lambda name: len(_dump(fields[name])))
-        raise ProfileError(
-            f"the profile has {len(data)} bytes of JSON, more than {LARGEST_PROFILE}; "
-            f"the largest field is {printable(largest)}"
-        )
+        raise ProfileError(_what_is_wrong(profile, dict(fields))) from None
+    if len(data) > LARGEST_PROFILE or not isinstance(one_name, str):
+        raise ProfileError(_what_is_wrong(profile, dict(fields), data))
     return data
 
 
@@ -170,6 +145,29 @@ def _refuse(value: Any) -> NoReturn:
 
 _dump_quickly = _prepared()
 _dump_bot = lru_cache(64)(_dump)
+
+
+def _read(profile: Any) -> dict[Any, Any]:
+    if not isinstance(profile, Mapping):
+        raise ProfileError(_is_no_dict(profile))
+    try:
+        return dict(profile)
+    except Exception as error:  # a mapping that reads when it is asked
+        raise ProfileError(f"the profile cannot be read: {type(error).__name__}") from None
+
+
+def _what_is_wrong(profile: Any, fields: dict[Any, Any], data: bytes | None = None) -> str:
+    """`data`: its JSON, where it has one."""
+    for name in fields:
+        if not isinstance(name, str):
+            return f"a field's name is a {type(name).__name__}, not text"
+    if data is None:
+        return _is_no_dict(profile) if _is_request(profile) else _name_the_culprit(fields)
+    largest = max(fields, key=lambda name: len(_dump(fields[name])))
+    return (
+        f"the profile has {len(data)} bytes of JSON, more than {LARGEST_PROFILE}; "
+        f"the largest field is {printable(largest)}"
+    )
 
 
 def _is_no_dict(profile: Any) -> str:
