@@ -79,7 +79,7 @@ class Mailbox:
             ):
                 self.counts["busy"] += 1
                 return Offered("busy", push.at)
-            started = None if push.urgent else self._started.young(key, now)
+            started = None if push.urgent else self._started.get(key, now)
             letter = Letter(push, now, now if started is None else started[0] + SPACING, held_before)
             self._waiting[key] = letter
             self._bytes += growth

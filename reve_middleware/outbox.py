@@ -93,7 +93,7 @@ class Outbox:
     def outdates(self, key: Key, at: int) -> bool:
         """Does a mark of this chat from that time (microseconds) count for nothing: was its push given up by this
         process, or has it handed something over since?"""
-        known = self._handed_over.get(key)
+        known = self._handed_over.latest(key)
         return (known is not None and known[1] > at) or self._memory.outdates(key, at)
 
     def _remember(self, push: Push, offered: Offered, now: float) -> Offered:

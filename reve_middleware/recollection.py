@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from math import inf
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from .messages import Offered
 from .push import Push
@@ -22,39 +22,45 @@ Entry = TypeVar("Entry", bound=tuple[Any, ...])
 """Begins with its time, in seconds."""
 
 
-class Recent(OrderedDict[Key, Entry]):
+class Recent(Generic[Entry]):
     """A dictionary whose entries are forgotten after a while, oldest first."""
 
-    __slots__ = ("_begins", "_seconds")
-
     def __init__(self, seconds: float) -> None:
-        super().__init__()
         self._seconds = seconds
+        self._entries: OrderedDict[Key, Entry] = OrderedDict()
         self._begins = -inf
         """No entry is older: the oldest need not be looked up for each new one."""
 
     def put(self, key: Key, entry: Entry) -> None:
-        if key in self:
-            self.move_to_end(key)
-        self[key] = entry
-        if entry[0] - self._begins > self._seconds or len(self) > MOST_ENTRIES:
+        entries = self._entries
+        if key in entries:
+            entries.move_to_end(key)
+        entries[key] = entry
+        if entry[0] - self._begins > self._seconds or len(entries) > MOST_ENTRIES:
             self._forget(entry[0])
 
     def _forget(self, now: float) -> None:
+        entries = self._entries
         while True:
-            oldest = next(iter(self))
-            self._begins = self[oldest][0]
-            if now - self._begins <= self._seconds and len(self) <= MOST_ENTRIES:
+            oldest = next(iter(entries))
+            self._begins = entries[oldest][0]
+            if now - self._begins <= self._seconds and len(entries) <= MOST_ENTRIES:
                 return
-            del self[oldest]
+            del entries[oldest]
 
-    def young(self, key: Key, now: float) -> Entry | None:
-        """The entry, unless it is too old: that it is still here does not say so."""
-        entry = self.get(key)
+    def get(self, key: Key, now: float) -> Entry | None:
+        entry = self._entries.get(key)
         return entry if entry is not None and now - entry[0] <= self._seconds else None
 
+    def latest(self, key: Key) -> Entry | None:
+        """However old it is."""
+        return self._entries.get(key)
+
     def drop(self, key: Key) -> None:
-        self.pop(key, None)
+        self._entries.pop(key, None)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._entries
 
 
 def judge(transition: str, at: int, push: Push) -> Offered | None:
@@ -88,20 +94,19 @@ class Recollection:
 
     def answer(self, push: Push, now: float) -> Offered | None:
         """The answer to an offer that is not to be taken: it comes late, or for the second time."""
-        if push.key in self._signed_out and self.is_signed_out(push, now):
+        if self.is_signed_out(push, now):
             return Offered("signed_out", push.at)
-        known = self._handed_over.young(push.key, now)
+        known = self._handed_over.get(push.key, now)
         return None if known is None else judge(known[1], known[2], push)
 
     def outdates(self, key: Key, at: int) -> bool:
         """Does a mark of this chat from that time (microseconds since the epoch) count for nothing: was its push given
         up, or has something been handed over since?"""
-        known = self._handed_over.get(key)
+        known = self._handed_over.latest(key)
         return (known is not None and known[2] > at) or key in self._lost
 
     def took(self, push: Push, now: float) -> None:
-        if self._lost:
-            self._lost.drop(push.key)
+        self._lost.drop(push.key)
         self._handed_over.put(push.key, (now, push.transition, push.at))
 
     def let_go(self, key: Key, instant: int, now: float) -> None:
@@ -112,7 +117,7 @@ class Recollection:
 
     def is_signed_out(self, push: Push, now: float) -> bool:
         """Was its chat let go after it was captured? A push without a transition says just that."""
-        gone = self._signed_out.young(push.key, now)
+        gone = self._signed_out.get(push.key, now)
         return gone is not None and push.transition != "" and push.captured <= gone[1]
 
     def lose(self, key: Key, now: float) -> None:

@@ -242,7 +242,7 @@ def _is_newest(key: tuple[str, str], offered: float) -> bool:
     """Has this process seen no newer push of the chat? An equal one is the same, brought again."""
     now = time.monotonic()
     with _lock:
-        newest = _newest.young(key, now)
+        newest = _newest.get(key, now)
         if newest is not None and offered < newest[1]:
             return False
         _newest.put(key, (now, offered))
