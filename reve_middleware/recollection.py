@@ -29,7 +29,7 @@ class Recent(Generic[Entry]):
         self._seconds = seconds
         self._entries: OrderedDict[Key, Entry] = OrderedDict()
         self._begins = -inf
-        """No entry is older: the oldest need not be looked up for each new one."""
+        """When the oldest entry was put, at the last look: there is no need to look for each new one."""
 
     def put(self, key: Key, entry: Entry) -> None:
         entries = self._entries
