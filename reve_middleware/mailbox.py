@@ -64,17 +64,35 @@ class Mailbox:
 
     def offer(self, push: Push, now: float, held_before: float = 0.0) -> Offered:
         """Take a push if it is news and there is room. Never raises, never waits for anything slow."""
+        key, visitor = push.key, push.visitor
         with self._lock:
             known = self._known.answer(push, now)
             if known is not None:
                 return known
-            if not self._has_room(push) or not self._make_room_for_visitor(push, now):
+            replaced = self._waiting.get(key)
+            growth = len(push.body) if replaced is None else len(push.body) - len(replaced.push.body)
+            own = self._by_visitor.get(visitor)
+            if (
+                self._bytes + growth > MOST_BYTES
+                or (len(self._waiting) + len(self._in_flight) >= MOST_CHATS and not self._fits(key))
+                or (own is not None and not self._has_a_place(key, own, now))
+            ):
                 self.counts["busy"] += 1
                 return Offered("busy", push.at)
-            self._put(push, now, held_before)
+            started = None if push.urgent else self._started.get(key, now)
+            letter = Letter(push, now, now if started is None else started[0] + SPACING, held_before)
+            self._waiting[key] = letter
+            self._bytes += growth
+            if replaced is not None:
+                self.counts["superseded"] += 1
+                self._disown(replaced.push)
+            if visitor:
+                self._by_visitor[visitor] = (key,) if own is None else self._with_newest(visitor, key)
+            if key not in self._in_flight:
+                self._push_due(letter)
             self._known.took(push, now)
             self.counts["offered"] += 1
-            return Offered("queued", push.at)
+            return tuple.__new__(Offered, ("queued", push.at))  # Offered(…) takes three times as long
 
     def let_go(self, key: Key, instant: int, now: float) -> None:
         """Take out what waits for a chat, and take nothing more that was captured before `instant`
@@ -188,52 +206,33 @@ class Mailbox:
 
     # Inside, with the lock held ----------------------------------------------------------------
 
-    def _has_room(self, push: Push) -> bool:
-        replaced = self._waiting.get(push.key)
-        size = self._bytes + len(push.body)
-        if replaced is not None:
-            return size - len(replaced.push.body) <= MOST_BYTES
-        return size <= MOST_BYTES and (push.key in self._in_flight or self._chats_are_fewer_than(MOST_CHATS))
-
-    def _chats_are_fewer_than(self, most: int) -> bool:
+    def _fits(self, key: Key) -> bool:
+        """Is the chat there already, or is there room for another? One that waits and is in flight counts once."""
         waiting, in_flight = self._waiting, self._in_flight
-        if len(waiting) + len(in_flight) < most:
+        if key in waiting or key in in_flight:
             return True
-        return len(waiting) + sum(key not in waiting for key in in_flight) < most
+        return len(waiting) + sum(other not in waiting for other in in_flight) < MOST_CHATS
 
-    def _make_room_for_visitor(self, push: Push, now: float) -> bool:
-        """The oldest of their other chats gives way, if there are too many."""
-        own = self._by_visitor.get(push.visitor, ())
-        if len(own) < MOST_CHATS_OF_ONE_VISITOR or push.key in own:
+    def _has_a_place(self, key: Key, own: tuple[Key, ...], now: float) -> bool:
+        """Among the chats of its visitor, of which the oldest gives way if there are too many."""
+        if len(own) < MOST_CHATS_OF_ONE_VISITOR or key in own:
             return True
-        for key in own:
-            if key not in self._in_flight:
+        for other in own:
+            if other not in self._in_flight:
                 self.dropped["visitor"] += 1
-                self._take_out(key)
-                self._known.lose(key, now)
+                self._take_out(other)
+                self._known.lose(other, now)
                 return True
         return False
 
-    def _put(self, push: Push, now: float, held_before: float) -> None:
-        key, visitor = push.key, push.visitor
-        started = None if push.urgent else self._started.get(key, now)
-        letter = Letter(push, now, now if started is None else started[0] + SPACING, held_before)
-        replaced = self._waiting.get(key)
-        self._waiting[key] = letter
-        self._bytes += len(push.body)
-        if replaced is not None:
-            self.counts["superseded"] += 1
-            self._bytes -= len(replaced.push.body)
-            self._disown(replaced.push)
-        if visitor:
-            own = self._by_visitor.get(visitor)
-            self._by_visitor[visitor] = (key,) if own is None else (*(other for other in own if other != key), key)
-        if key not in self._in_flight:
-            self._push_due(letter)
+    def _with_newest(self, visitor: str, key: Key) -> tuple[Key, ...]:
+        return (*(other for other in self._by_visitor.get(visitor, ()) if other != key), key)
 
     def _push_due(self, letter: Letter) -> None:
         self._turn = letter.turn = self._turn + 1
-        heap = self._due.setdefault(letter.push.chatbot_id, [])
+        heap = self._due.get(letter.push.chatbot_id)
+        if heap is None:
+            heap = self._due[letter.push.chatbot_id] = []
         heapq.heappush(heap, (letter.due, self._turn, letter.push.key))
         if len(heap) > 64 and len(heap) > 4 * len(self._waiting):  # superseded entries: keep them few
             heap[:] = [entry for entry in heap if self._is_live(entry)]

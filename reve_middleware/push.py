@@ -68,26 +68,14 @@ def encode_profile(profile: Any) -> bytes:
 
     Raises `ProfileError`, whose text names the field and what is wrong with it.
     """
-    if type(profile) is not dict and not isinstance(profile, Mapping):
-        raise ProfileError(_is_no_dict(profile))
-    try:
-        fields = dict(profile)
-    except Exception as error:  # a mapping that reads when it is asked
-        raise ProfileError(f"the profile cannot be read: {type(error).__name__}") from None
-    for name in fields:
-        if not isinstance(name, str):
-            raise ProfileError(f"a field's name is a {type(name).__name__}, not text")
+    fields = profile if type(profile) is dict else _read(profile)
     try:
         data = _dump_quickly(fields)
+        one_name = next(iter(fields), "")  # the names could be sorted: all of them are text, or none is
     except Exception:
-        complaint = _is_no_dict(profile) if _is_request(profile) else _name_the_culprit(fields)
-        raise ProfileError(complaint) from None
-    if len(data) > LARGEST_PROFILE:
-        largest = max(fields, key=lambda name: len(_dump(fields[name])))
-        raise ProfileError(
-            f"the profile has {len(data)} bytes of JSON, more than {LARGEST_PROFILE}; "
-            f"the largest field is {printable(largest)}"
-        )
+        raise ProfileError(_what_is_wrong(profile, dict(fields))) from None
+    if len(data) > LARGEST_PROFILE or not isinstance(one_name, str):
+        raise ProfileError(_what_is_wrong(profile, dict(fields), data))
     return data
 
 
@@ -98,7 +86,8 @@ def encode_body(payload: Payload, chatbot_id: str, session_id: str, data: bytes)
     Raises `ProfileError` where the callable raises or returns what is not JSON.
     """
     if payload == "nested":
-        return b'{"botId":%b,"sessionId":%b,"data":%b}' % (_dump_bot(chatbot_id), _dump_text(session_id), data)
+        session = encode_basestring(session_id).encode()
+        return b'{"botId":%b,"sessionId":%b,"data":%b}' % (_dump_bot(chatbot_id), session, data)
     if payload == "flat":
         return _dump({**json.loads(data), "botId": chatbot_id, "sessionId": session_id})
     try:
@@ -133,10 +122,6 @@ def _dump(value: Any) -> bytes:
     return _encode(value).encode("utf-8")
 
 
-def _dump_text(text: str) -> bytes:
-    return encode_basestring(text).encode("utf-8")
-
-
 def _prepared() -> Callable[[Any], bytes]:
     """`_dump`, with an encoder that is made once and not for each value: it halves the time for a profile. A value that
     contains itself is a RecursionError here. Where Python has no such encoder, or another, `_dump` itself."""
@@ -160,6 +145,29 @@ def _refuse(value: Any) -> NoReturn:
 
 _dump_quickly = _prepared()
 _dump_bot = lru_cache(64)(_dump)
+
+
+def _read(profile: Any) -> dict[Any, Any]:
+    if not isinstance(profile, Mapping):
+        raise ProfileError(_is_no_dict(profile))
+    try:
+        return dict(profile)
+    except Exception as error:  # a mapping that reads when it is asked
+        raise ProfileError(f"the profile cannot be read: {type(error).__name__}") from None
+
+
+def _what_is_wrong(profile: Any, fields: dict[Any, Any], data: bytes | None = None) -> str:
+    """`data`: its JSON, where it has one."""
+    for name in fields:
+        if not isinstance(name, str):
+            return f"a field's name is a {type(name).__name__}, not text"
+    if data is None:
+        return _is_no_dict(profile) if _is_request(profile) else _name_the_culprit(fields)
+    largest = max(fields, key=lambda name: len(_dump(fields[name])))
+    return (
+        f"the profile has {len(data)} bytes of JSON, more than {LARGEST_PROFILE}; "
+        f"the largest field is {printable(largest)}"
+    )
 
 
 def _is_no_dict(profile: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from math import inf
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from .messages import Offered
@@ -27,14 +28,23 @@ class Recent(Generic[Entry]):
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._entries: OrderedDict[Key, Entry] = OrderedDict()
+        self._begins = -inf
+        """When the oldest entry was put, at the last look: there is no need to look for each new one."""
 
     def put(self, key: Key, entry: Entry) -> None:
         entries = self._entries
-        entries.pop(key, None)
+        if key in entries:
+            entries.move_to_end(key)
         entries[key] = entry
+        if entry[0] - self._begins > self._seconds or len(entries) > MOST_ENTRIES:
+            self._forget(entry[0])
+
+    def _forget(self, now: float) -> None:
+        entries = self._entries
         while True:
             oldest = next(iter(entries))
-            if entry[0] - entries[oldest][0] <= self._seconds and len(entries) <= MOST_ENTRIES:
+            self._begins = entries[oldest][0]
+            if now - self._begins <= self._seconds and len(entries) <= MOST_ENTRIES:
                 return
             del entries[oldest]
 
@@ -84,7 +94,7 @@ class Recollection:
 
     def answer(self, push: Push, now: float) -> Offered | None:
         """The answer to an offer that is not to be taken: it comes late, or for the second time."""
-        if push.key in self._signed_out and self.is_signed_out(push, now):
+        if self.is_signed_out(push, now):
             return Offered("signed_out", push.at)
         known = self._handed_over.get(push.key, now)
         return None if known is None else judge(known[1], known[2], push)

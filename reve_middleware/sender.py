@@ -85,14 +85,20 @@ class Sender:
         """Put a push into the mailbox and wake the thread. Takes microseconds, but with an outbox."""
         self._same_process()
         now = self._clock()
-        return self._taken(self.mailbox.offer(push, now, self.gates[push.chatbot_id].held(now)))
+        offered = self.mailbox.offer(push, now, self.gates[push.chatbot_id].held(now))
+        if offered.status == "queued":
+            self._wake()
+        return offered
 
     async def offer_async(self, push: Push) -> Offered:
         """The same for an event loop, which the disk does not hold up."""
         if not isinstance(self.mailbox, Mailbox):
             self._same_process()
             now = self._clock()
-            return self._taken(await self.mailbox.offer_async(push, now, self.gates[push.chatbot_id].held(now)))
+            offered = await self.mailbox.offer_async(push, now, self.gates[push.chatbot_id].held(now))
+            if offered.status == "queued":
+                self._wake()
+            return offered
         return self.offer(push)
 
     def let_go(self, key: tuple[str, str], instant: int) -> None:
@@ -117,11 +123,6 @@ class Sender:
     def _same_process(self) -> None:
         if self._pid != os.getpid():  # forked without Python's hooks, as uWSGI does
             self._reset()
-
-    def _taken(self, offered: Offered) -> Offered:
-        if offered.status == "queued":
-            self._wake()
-        return offered
 
     def outdates(self, key: tuple[str, str], at: int) -> bool:
         """Does a mark of this chat from that time (microseconds) count for nothing: was its push given up, or has this
