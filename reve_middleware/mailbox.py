@@ -56,6 +56,7 @@ class Mailbox:
         self._bytes = 0
         self._by_visitor: dict[str, tuple[Key, ...]] = {}  # few; most have one chat
         self._known = Recollection()
+        self.outdates = self._known.outdates
         self._started: Recent[tuple[float]] = Recent(SPACING)
         self.counts: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
@@ -102,11 +103,6 @@ class Mailbox:
                 self._take_out(key)
                 self.dropped["signed_out"] += 1
             self._known.let_go(key, instant, now)
-
-    def outdates(self, key: Key, at: int) -> bool:
-        """Does a mark of this chat from that time (microseconds) count for nothing: was its push given up, or has this
-        process handed something over since?"""
-        return self._known.outdates(key, at)
 
     def lose(self, key: Key, now: float) -> None:
         """The last push of this chat was given up elsewhere."""

@@ -28,6 +28,8 @@ class Recent(Generic[Entry]):
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._entries: OrderedDict[Key, Entry] = OrderedDict()
+        self.latest = self._entries.get
+        """An entry, however old it is."""
         self._begins = -inf
         """When the oldest entry was put, at the last look: there is no need to look for each new one."""
 
@@ -51,10 +53,6 @@ class Recent(Generic[Entry]):
     def get(self, key: Key, now: float) -> Entry | None:
         entry = self._entries.get(key)
         return entry if entry is not None and now - entry[0] <= self._seconds else None
-
-    def latest(self, key: Key) -> Entry | None:
-        """However old it is."""
-        return self._entries.get(key)
 
     def drop(self, key: Key) -> None:
         self._entries.pop(key, None)
@@ -103,7 +101,7 @@ class Recollection:
         """Does a mark of this chat from that time (microseconds since the epoch) count for nothing: was its push given
         up, or has something been handed over since?"""
         known = self._handed_over.latest(key)
-        return (known is not None and known[2] > at) or key in self._lost
+        return (known is not None and known[2] > at) or self._lost.latest(key) is not None
 
     def took(self, push: Push, now: float) -> None:
         self._lost.drop(push.key)
