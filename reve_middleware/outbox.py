@@ -17,12 +17,13 @@ from dataclasses import replace
 from threading import Lock
 
 from .database import Database
-from .ledger import Entries
+from .intake import Offer
+from .ledger import Entries, Work
 from .mailbox import Letter, Mailbox
 from .messages import Offered
 from .push import Push
 from .recollection import REMEMBER_HANDED_OVER, Key, Recent
-from .writer import Job, Work, Writer
+from .writer import Job, Writer
 
 LOOK_SECONDS = 1.0
 """How often a worker looks what others have stored, or left behind, and whether the file can be used again."""
@@ -110,7 +111,7 @@ class Outbox:
                 self._writer.owed.append(lambda entries: entries.note(taken, now))
             return offered
 
-        return self._writer.submit(lambda entries: entries.offer(push, now, self._wall()), into_memory)
+        return self._writer.submit(Offer(push, now, self._wall()), into_memory)
 
     def _let_go(self, key: Key, instant: int, now: float) -> Job:
         self._memory.let_go(key, instant, now)

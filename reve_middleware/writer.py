@@ -18,7 +18,8 @@ from typing import Any
 
 from .concurrency import Signal, give_all, time_limit
 from .database import Database, plainly
-from .ledger import Entries
+from .intake import Offer
+from .ledger import Entries, Work
 from .mailbox import MOST_CHATS
 
 log = logging.getLogger("reve_middleware")
@@ -31,15 +32,13 @@ BATCH = 256
 COMPLAIN_SECONDS = 60.0
 CODE = {"reve": "outbox"}
 
-Work = Callable[[Entries], Any]
-
 
 class Job:
     """Something to be done with the file, or else `instead`."""
 
     __slots__ = ("done", "future", "instead", "mends", "work")
 
-    def __init__(self, work: Work, instead: Callable[[], Any], *, mends: bool) -> None:
+    def __init__(self, work: Offer | Work, instead: Callable[[], Any], *, mends: bool) -> None:
         self.work = work
         self.instead = instead
         self.mends = mends
@@ -65,7 +64,7 @@ class Writer:
         self.owed: deque[Work] = deque(maxlen=MOST_CHATS)
         """What the file must be told when it can be used again."""
 
-    def submit(self, work: Work, instead: Callable[[], Any], *, mends: bool = False) -> Job:
+    def submit(self, work: Offer | Work, instead: Callable[[], Any], *, mends: bool = False) -> Job:
         """Carry out `work`, or `instead` where the file cannot be used."""
         job = Job(work, instead, mends=mends)
         started = True
@@ -178,7 +177,7 @@ class Writer:
         if self.usable or any(job.mends for job in jobs):
             try:
                 with self._database.entries() as entries:
-                    results = [job.work(entries) for job in jobs]
+                    results = entries.carry_out([job.work for job in jobs])
                 self._done(entries)
             except Exception as error:
                 results = None
