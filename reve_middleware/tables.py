@@ -7,7 +7,7 @@ offer. So whatever takes one out says so.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,7 @@ class Tables:
         self.dropped: Counter[str] = Counter()
         self.found: list[Key] = []
         self.lost: list[tuple[Key, float]] = []
+        self.afterwards: list[Callable[[], None]] = []
 
     def begin(self) -> None:
         """From here on nobody else writes. Who only looks waits for nobody."""

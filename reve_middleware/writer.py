@@ -13,10 +13,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
-from .concurrency import Signal, give_all, time_limit
+from .concurrency import Signal, give_all
 from .database import Database, plainly
 from .intake import Offer
 from .ledger import Entries, Work
@@ -36,15 +35,22 @@ CODE = {"reve": "outbox"}
 class Job:
     """Something to be done with the file, or else `instead`."""
 
-    __slots__ = ("done", "future", "instead", "mends", "work")
+    __slots__ = ("instead", "is_done", "is_waiting", "mends", "result", "signal", "work")
 
     def __init__(self, work: Offer | Work, instead: Callable[[], Any], *, mends: bool) -> None:
         self.work = work
         self.instead = instead
         self.mends = mends
-        self.future: Future[Any] = Future()
-        self.done: Signal | None = None
-        """Whom to tell when the future has its result."""
+        self.is_waiting = True
+        """Has nobody taken it in hand, or withdrawn it?"""
+        self.is_done = False
+        self.result: Any = None
+        self.signal: Signal | threading.Event | None = None
+        """To be given when it is done."""
+
+    def finish(self, result: Any) -> None:
+        self.result = result
+        self.is_done = True  # in this order: whoever sees it reads the result
 
 
 class Writer:
@@ -76,7 +82,7 @@ class Writer:
                     return job
         if not started:
             self.cannot("no thread can be started")
-        job.future.set_result(instead())
+        job.finish(instead())
         return job
 
     def tell(self, work: Work) -> Job:
@@ -85,25 +91,22 @@ class Writer:
 
     def answer(self, job: Job, unknown: Any) -> Any:
         """What came of a job; `unknown` where it takes too long and may be under way."""
-        try:
-            return job.future.result(STORE_SECONDS)
-        except TimeoutError:
-            return self._overdue(job, unknown)
+        job.signal = done = threading.Event()
+        if not job.is_done:  # in this order: the writer looks whom to tell when it has the result
+            done.wait(STORE_SECONDS)
+        return self._result(job, unknown)
 
     async def answer_async(self, job: Job, unknown: Any) -> Any:
         """The same for an event loop, which goes on meanwhile."""
-        job.done = done = Signal()
+        job.signal = done = Signal()
         try:
-            if not job.future.done():  # in this order: the writer looks whom to tell when it has set the result
-                async with time_limit(STORE_SECONDS):
-                    await done.wait()
-        except TimeoutError:
-            return self._overdue(job, unknown)
+            if not job.is_done:
+                await done.wait_for(STORE_SECONDS)
         except BaseException:  # the request is cancelled
-            if job.future.cancel():
+            if self._withdraw(job):
                 job.instead()
             raise
-        return job.future.result()
+        return self._result(job, unknown)
 
     def end(self) -> None:
         """End the thread when it has done what there is, and close the file."""
@@ -138,9 +141,17 @@ class Writer:
 
     # Inside ------------------------------------------------------------------------------------
 
-    def _overdue(self, job: Job, unknown: Any) -> Any:
+    def _result(self, job: Job, unknown: Any) -> Any:
+        if job.is_done:
+            return job.result
         self.cannot("it does not answer")
-        return job.instead() if job.future.cancel() else unknown
+        return job.instead() if self._withdraw(job) else unknown
+
+    def _withdraw(self, job: Job) -> bool:
+        """Is it still in line? Then nobody does it any more."""
+        with self._lock:
+            waited, job.is_waiting = job.is_waiting, False
+        return waited
 
     def _has_started(self) -> bool:
         if self._thread is None:
@@ -160,7 +171,10 @@ class Writer:
                 batch.append(self._jobs.get(timeout=IDLE_SECONDS))
                 while len(batch) < BATCH:
                     batch.append(self._jobs.get_nowait())
-            jobs = [job for job in batch if job is not None and job.future.set_running_or_notify_cancel()]
+            with self._lock:
+                jobs = [job for job in batch if job is not None and job.is_waiting]
+                for job in jobs:
+                    job.is_waiting = False
             if jobs:
                 self._carry_out(jobs)
             if self._jobs.empty():
@@ -183,5 +197,9 @@ class Writer:
                 results = None
                 self.cannot(plainly(error))
         for number, job in enumerate(jobs):
-            job.future.set_result(job.instead() if results is None else results[number])
-        give_all([job.done for job in jobs if job.done is not None])
+            job.finish(job.instead() if results is None else results[number])
+        told = [job.signal for job in jobs]
+        for signal in told:
+            if isinstance(signal, threading.Event):
+                signal.set()
+        give_all(signal for signal in told if isinstance(signal, Signal))
