@@ -78,7 +78,7 @@ class Signal:
         trio = _running_trio()
         if trio is None:
             loop = asyncio.get_running_loop()
-            self._given: Any = loop.create_future()
+            self._given: Any = asyncio.Future(loop=loop)
             self._soon: Any = loop.call_soon_threadsafe
         else:
             self._given = trio.Event()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,22 @@ def test_a_chat_that_gave_way_leaves_its_place(machine: Machine, monkeypatch: py
         said = entries.offer([Offer(one, machine.now, 0.0) for one in pushes])
     database.close()
     assert [offered.status for offered in said] == ["queued"] * 7 + ["busy"]
+
+
+def test_what_was_deleted_by_hand_leaves_its_place(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where somebody has deleted rows by hand, their places are free after the next sweep; after a purge at once."""
+    monkeypatch.setattr(intake, "MOST_CHATS", 2)
+    box = machine.worker()
+    box.offer(push("s"), machine.now)
+    box.offer(push("t"), machine.now)
+    with closing(sqlite3.connect(machine.path, isolation_level=None)) as db:
+        db.execute("DELETE FROM push WHERE session = 's'")
+    assert box.offer(push("u"), machine.now).status == "busy"
+    box.give_up_waiting(always, machine.now)  # type: ignore[arg-type]
+    assert [box.offer(push(session), machine.now).status for session in "uv"] == ["queued", "busy"]
+    with Database(str(machine.path)).entries() as entries:
+        entries.purge()
+    assert [box.offer(push(session), machine.now).status for session in "uvw"] == ["queued", "queued", "busy"]
 
 
 def test_what_is_remembered_is_bounded(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
