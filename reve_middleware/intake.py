@@ -13,7 +13,7 @@ from .mailbox import MOST_BYTES, MOST_CHATS, MOST_CHATS_OF_ONE_VISITOR, SPACING
 from .messages import Offered
 from .push import Push
 from .recollection import judge
-from .tables import Chat, Row, Tables, chat_row, push_row
+from .tables import Chat, Tables, Values, chat_row, push_row
 
 UNNUMBERED = 0
 """The generation of what is not written yet: nobody has claimed it."""
@@ -35,7 +35,7 @@ class Intake:
         self._chats = tables.look_up([offer.push.key for offer in offers])
         self._chats_of = tables.chats_of({offer.push.visitor for offer in offers} - {""})
         self._stored_chats, self._stored_bytes = tables.totals()
-        self._rows: dict[bytes, tuple[Row, Row]] = {}
+        self._rows: dict[bytes, tuple[Values, Values]] = {}
 
     def answer(self, offer: Offer) -> Offered:
         push = offer.push

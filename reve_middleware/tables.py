@@ -18,7 +18,8 @@ from .recollection import Key
 if TYPE_CHECKING:
     from sqlite3 import Connection, Cursor
 
-Row = tuple[Any, ...]
+Values = tuple[Any, ...]
+"""Of one row."""
 
 
 @dataclass(slots=True, eq=False)
@@ -96,7 +97,7 @@ class Tables:
         by_visitor = "SELECT visitor, count(*) FROM push WHERE visitor IN (...) GROUP BY visitor"
         return dict(self._run_with_all(by_visitor, visitors).fetchall())
 
-    def store(self, pushes: Iterable[Row], chats: Iterable[Row]) -> None:
+    def store(self, pushes: Iterable[Values], chats: Iterable[Values]) -> None:
         """Put in what `push_row` makes, in place of what waits for its chat, and remember what `chat_row` makes."""
         self._db.executemany(
             "INSERT OR REPLACE INTO push (chat, bot, session, endpoint, body, visitor, transition, captured, at,"
@@ -153,7 +154,7 @@ def name_of(key: Key) -> bytes:
     return blake2b("\0".join(key).encode(), digest_size=16).digest()
 
 
-def push_row(name: bytes, push: Push, offered: float, due: float, attempts: int = 0) -> Row:
+def push_row(name: bytes, push: Push, offered: float, due: float, attempts: int = 0) -> Values:
     """`offered`: the wall clock's."""
     return (
         name, push.chatbot_id, push.session_id, push.endpoint, push.body, push.visitor, push.transition, push.captured,
@@ -161,5 +162,5 @@ def push_row(name: bytes, push: Push, offered: float, due: float, attempts: int 
     )  # fmt: skip
 
 
-def chat_row(name: bytes, push: Push, now: float) -> Row:
+def chat_row(name: bytes, push: Push, now: float) -> Values:
     return name, push.transition, push.at, now

@@ -22,8 +22,9 @@ from reve_middleware.database import Database
 from reve_middleware.intake import Offer
 from reve_middleware.ledger import Entries, Work
 from reve_middleware.mailbox import Letter
+from reve_middleware.messages import Offered
 
-SEQUENCES = 1000
+SEQUENCES = 500
 IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 FEW = {"MOST_CHATS": 4, "MOST_BYTES": 20, "MOST_CHATS_OF_ONE_VISITOR": 2}
 WALL = 1_700_000_000.0
@@ -33,6 +34,8 @@ SHOWN = (
     "SELECT chat, transition, at, signed_out, seen, started, lease IS NULL, lease_until FROM chat ORDER BY chat",
     "SELECT * FROM total",
 )
+
+answered: Counter[str] = Counter()
 
 Step = Callable[["Worker", float], Offer | Work]
 """What is to be done at that time."""
@@ -89,6 +92,7 @@ def offers(draw: st.DrawFn) -> Step:
     one = push(
         key[1], b"." * size, bot=key[0], visitor=visitor, transition=transition, captured=captured, at=at, urgent=urgent
     )
+    one.began = draw(st.integers(0, 6))
     return lambda worker, now: Offer(one, now, WALL + now)
 
 
@@ -132,9 +136,7 @@ STEPS = st.lists(st.one_of(offers(), offers(), offers(), other_steps()), min_siz
 
 @hypothesis_settings(max_examples=SEQUENCES, deadline=None, database=None)
 @given(steps=STEPS, batch=st.integers(2, 40), hurry=st.sampled_from([0.0, 0.1, 1.0, 3.0]))
-def test_together_is_as_one_by_one(steps: list[Step], batch: int, hurry: float) -> None:
-    """Whatever is offered, claimed, settled and signed out in one transaction is answered, counted and stored as in a
-    transaction each: where chats and visitors come twice, and where there is no room."""
+def any_sequence(steps: list[Step], batch: int, hurry: float) -> None:
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder, patch.multiple(intake, **FEW):
         one, all_at_once = Worker(Path(folder) / "one"), Worker(Path(folder) / "all")
         times = [1000.0 + number * hurry for number in range(len(steps))]
@@ -144,3 +146,12 @@ def test_together_is_as_one_by_one(steps: list[Step], batch: int, hurry: float) 
             together = zip(steps[first : first + batch], times[first : first + batch], strict=True)
             all_at_once.do([step(all_at_once, now) for step, now in together])
         assert all_at_once.seen() == one.seen()
+    answered.update(answer.status for answer in one.answers if isinstance(answer, Offered))
+
+
+def test_together_is_as_one_by_one() -> None:
+    """Whatever is offered, claimed, settled and signed out in one transaction is answered, counted and stored as in a
+    transaction each: where chats and visitors come twice, and where there is no room."""
+    answered.clear()
+    any_sequence()
+    assert answered.keys() == {"queued", "busy", "signed_out", "current", "late", "another"}, "nothing is left untried"
