@@ -15,9 +15,6 @@ from .push import Push
 from .recollection import judge
 from .tables import Chat, Tables, Values, chat_row, push_row
 
-UNNUMBERED = 0
-"""The generation of what is not written yet: nobody has claimed it."""
-
 
 class Offer(NamedTuple):
     """A push to be stored if it is news and there is room."""
@@ -83,11 +80,11 @@ class Intake:
         push, now, wall = offer
         self._tables.counts["offered"] += 1
         self._tables.found.append(push.key)
-        self._tables.replaces(chat, push, now)
+        self._tables.make_way(chat, push, now)
         due = now if push.urgent else min(max(now, chat.started + SPACING), now + SPACING)
         self._rows.pop(chat.name, None)  # the later ones are the younger ones
         self._rows[chat.name] = push_row(chat.name, push, wall, due), chat_row(chat.name, push, now)
         for visitor, more in ((chat.visitor, -1), (push.visitor, 1)):
             self._chats_of[visitor] = self._chats_of.get(visitor, 0) + more
         chat.transition, chat.at, chat.visitor = push.transition, push.at, push.visitor
-        chat.generation, chat.size = UNNUMBERED, len(push.body)
+        chat.generation, chat.size = 0, len(push.body)

@@ -188,7 +188,7 @@ class Entries(Tables):
             self.counts["superseded"] += 1
         else:
             age = now - letter.offered
-            self.replaces(chat, push, now)
+            self.make_way(chat, push, now)
             row = push_row(chat.name, push, wall - age, letter.due, letter.attempts)
             self.store([row], [chat_row(chat.name, push, now)])
 

@@ -34,6 +34,7 @@ class Chat:
     claimed: int | None = None
     lease_until: float = 0.0
     generation: int | None = None
+    """0 if it is not written yet: nobody has claimed it."""
     size: int = 0
     visitor: str = ""
 
@@ -98,9 +99,9 @@ class Tables:
         return dict(self._run_with_all(by_visitor, visitors).fetchall())
 
     def store(self, pushes: Iterable[Values], chats: Iterable[Values]) -> None:
-        """Put in what `push_row` makes, in place of what waits for its chat, and remember what `chat_row` makes."""
+        """Put in what `push_row` makes, and remember what `chat_row` makes."""
         self._db.executemany(
-            "INSERT OR REPLACE INTO push (chat, bot, session, endpoint, body, visitor, transition, captured, at,"
+            "INSERT INTO push (chat, bot, session, endpoint, body, visitor, transition, captured, at,"
             " offered, due, attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             pushes,
         )
@@ -130,11 +131,13 @@ class Tables:
         self._run("UPDATE chat SET transition = NULL WHERE chat = ?", name_of(key))
         self.lost.append((key, now))
 
-    def replaces(self, chat: Chat, push: Push, now: float) -> None:
-        """A push is put in, in place of what waits for its chat."""
+    def make_way(self, chat: Chat, push: Push, now: float) -> None:
+        """What waits for its chat goes, for this push is going to be stored."""
         self.counts["superseded"] += chat.waits(now)
         self.more_chats += chat.generation is None
         self.more_bytes += len(push.body) - chat.size
+        if chat.generation is not None:  # to let the INSERT replace it would cost those more that replace nothing
+            self._run("DELETE FROM push WHERE chat = ?", chat.name)
 
     def gone(self, size: int) -> None:
         """A push with so many bytes was taken out."""
