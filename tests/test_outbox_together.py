@@ -24,7 +24,7 @@ from reve_middleware.ledger import Entries, Work
 from reve_middleware.mailbox import Letter
 from reve_middleware.messages import Offered
 
-SEQUENCES = 300
+SEQUENCES = 200
 IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 FEW = {"MOST_CHATS": 4, "MOST_BYTES": 20, "MOST_CHATS_OF_ONE_VISITOR": 2}
 WALL = 1_700_000_000.0
