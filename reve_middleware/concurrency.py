@@ -72,39 +72,57 @@ async def within(limit: Limit, awaitable: Awaitable[Any]) -> Any:
 class Signal:
     """Given once, from any thread; waited for by the task that made it."""
 
-    __slots__ = ("_event", "_soon")
+    __slots__ = ("_given", "_soon")
 
     def __init__(self) -> None:
         trio = _running_trio()
         if trio is None:
-            self._event: Any = asyncio.Event()
-            self._soon: Any = asyncio.get_running_loop().call_soon_threadsafe
+            loop = asyncio.get_running_loop()
+            self._given: Any = asyncio.Future(loop=loop)
+            self._soon: Any = loop.call_soon_threadsafe
         else:
-            self._event = trio.Event()
+            self._given = trio.Event()
             self._soon = trio.lowlevel.current_trio_token().run_sync_soon
 
     def give(self) -> None:
         """Never raises."""
-        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
-            self._soon(self._event.set)
+        give_all([self])
 
     async def wait(self) -> None:
-        await self._event.wait()
+        if isinstance(self._given, asyncio.Future):
+            await self._given
+        else:
+            await self._given.wait()
+
+    async def wait_for(self, seconds: float) -> None:
+        """The same, but for so long at most; half as dear as a time limit, since nothing is cancelled."""
+        if isinstance(self._given, asyncio.Future):
+            timer = asyncio.get_running_loop().call_later(seconds, _set_all, [self._given])
+            try:
+                await self._given
+            finally:
+                timer.cancel()
+        else:
+            with sys.modules["trio"].move_on_after(seconds):
+                await self._given.wait()
 
 
 def give_all(signals: Iterable[Signal]) -> None:
     """`give` them, and wake each event loop once: that is a system call, and a switch of threads."""
     by_loop: dict[Any, list[Any]] = {}
     for signal in signals:
-        by_loop.setdefault(signal._soon, []).append(signal._event)
-    for soon, events in by_loop.items():
+        by_loop.setdefault(signal._soon, []).append(signal._given)
+    for soon, waiting in by_loop.items():
         with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
-            soon(_set_all, events)
+            soon(_set_all, waiting)
 
 
-def _set_all(events: list[Any]) -> None:
-    for event in events:
-        event.set()
+def _set_all(waiting: list[Any]) -> None:
+    for given in waiting:
+        if not isinstance(given, asyncio.Future):
+            given.set()
+        elif not given.done():  # or cancelled, with the task that waited for it
+            given.set_result(None)
 
 
 def mark_coroutine_function(function: T) -> T:

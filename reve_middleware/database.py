@@ -26,17 +26,18 @@ FORK_SECONDS = 2.5
 """How long a fork waits for what is being written; longer than one writer waits for another."""
 
 SIDE_FILES = ("-wal", "-shm", "-journal")
-APPLICATION, VERSION = 0x52455645, 1
+APPLICATION, VERSION = 0x52455645, 2
 SCHEMA = (
     # At most one row per chat: what is to be delivered. Each storing is a generation, and none repeats.
     """CREATE TABLE push (
         generation INTEGER PRIMARY KEY AUTOINCREMENT, chat BLOB NOT NULL UNIQUE,
-        bot TEXT NOT NULL, session TEXT NOT NULL, endpoint TEXT, body BLOB NOT NULL, size INTEGER NOT NULL,
+        bot TEXT NOT NULL, session TEXT NOT NULL, endpoint TEXT, body BLOB NOT NULL,
         visitor TEXT NOT NULL, transition TEXT NOT NULL, captured INTEGER NOT NULL, at INTEGER NOT NULL,
         offered REAL NOT NULL, due REAL NOT NULL, attempts INTEGER NOT NULL)""",
     "CREATE INDEX push_due ON push (bot, due)",
     "CREATE INDEX push_visitor ON push (visitor)",
-    "CREATE INDEX push_size ON push (size)",
+    "CREATE TABLE total (chats INTEGER NOT NULL, bytes INTEGER NOT NULL)",
+    "INSERT INTO total VALUES (0, 0)",
     # For an hour, under a hash: the last hand-over and sign-out, and the lease of whoever delivers.
     """CREATE TABLE chat (
         chat BLOB PRIMARY KEY, transition TEXT, at INTEGER, signed_out INTEGER, seen REAL NOT NULL,
@@ -46,7 +47,7 @@ SCHEMA = (
     "CREATE INDEX chat_lease ON chat (lease_until) WHERE lease_until > 0",
     # lease_until: until when the chat is somebody's; held_until: until when this very row is.
     """CREATE VIEW letter AS SELECT generation, bot, session, endpoint, body, visitor, push.transition, captured,
-        push.at, offered, due, attempts, size, chat, lease_until,
+        push.at, offered, due, attempts, chat, lease_until,
         CASE claimed WHEN generation THEN lease_until ELSE 0 END AS held_until
         FROM push CROSS JOIN chat USING (chat)""",
     f"PRAGMA application_id = {APPLICATION}",
@@ -82,9 +83,9 @@ class Database:
         with self.lock:
             try:
                 db = self._opened()
-                yield Entries(db)
-                if db.in_transaction:
-                    db.execute("COMMIT")
+                entries = Entries(db)
+                yield entries
+                entries.commit()
             except BaseException:
                 self.close_with_lock_held()
                 raise

@@ -12,17 +12,17 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
 from dataclasses import replace
 from threading import Lock
 
 from .database import Database
-from .ledger import Entries
+from .intake import Offer
+from .ledger import Entries, Work
 from .mailbox import Letter, Mailbox
 from .messages import Offered
 from .push import Push
 from .recollection import REMEMBER_HANDED_OVER, Key, Recent
-from .writer import Job, Work, Writer
+from .writer import Job, Writer
 
 LOOK_SECONDS = 1.0
 """How often a worker looks what others have stored, or left behind, and whether the file can be used again."""
@@ -110,7 +110,7 @@ class Outbox:
                 self._writer.owed.append(lambda entries: entries.note(taken, now))
             return offered
 
-        return self._writer.submit(lambda entries: entries.offer(push, now, self._wall()), into_memory)
+        return self._writer.submit(Offer(push, now, self._wall()), into_memory)
 
     def _let_go(self, key: Key, instant: int, now: float) -> Job:
         self._memory.let_go(key, instant, now)
@@ -229,8 +229,9 @@ class Outbox:
         told: list[Work] = []
         moved: list[Letter] = []
 
-        def work(entries: Entries) -> bool:
+        def work(entries: Entries) -> None:
             entries.begin()
+            entries.afterwards.append(mended)
             writer.resume()
             while writer.owed:
                 told.append(writer.owed.popleft())
@@ -238,22 +239,20 @@ class Outbox:
             while (letter := memory.claim(now, _anything, hurry=True)) is not None:
                 moved.append(letter)
                 entries.bring(letter, now, self._wall())
-            return True
 
-        def instead() -> bool:
+        def mended() -> None:
+            self._mending = False
+            for letter in moved:
+                memory.hand_on(letter)
+            writer.can_again()
+
+        def instead() -> None:
+            self._mending = False
             writer.owed.extendleft(reversed(told))
             for letter in moved:
                 memory.again(letter, letter.due, now)
-            return False
 
-        def settle(mended: Future[bool]) -> None:
-            self._mending = False
-            if mended.result():
-                for letter in moved:
-                    memory.hand_on(letter)
-                writer.can_again()
-
-        writer.submit(work, instead, mends=True).future.add_done_callback(settle)
+        writer.submit(work, instead, mends=True)
 
     def _account(self, entries: Entries) -> None:
         """A transaction is committed."""
@@ -264,6 +263,8 @@ class Outbox:
             self._memory.found(key)
         for key, now in entries.lost:
             self._memory.lose(key, now)
+        for then in entries.afterwards:
+            then()
 
 
 def _nothing() -> None:

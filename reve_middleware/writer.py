@@ -13,12 +13,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
-from .concurrency import Signal, give_all, time_limit
+from .concurrency import Signal, give_all
 from .database import Database, plainly
-from .ledger import Entries
+from .intake import Offer
+from .ledger import Entries, Work
 from .mailbox import MOST_CHATS
 
 log = logging.getLogger("reve_middleware")
@@ -31,21 +31,26 @@ BATCH = 256
 COMPLAIN_SECONDS = 60.0
 CODE = {"reve": "outbox"}
 
-Work = Callable[[Entries], Any]
-
 
 class Job:
     """Something to be done with the file, or else `instead`."""
 
-    __slots__ = ("done", "future", "instead", "mends", "work")
+    __slots__ = ("instead", "is_done", "is_waiting", "mends", "result", "signal", "work")
 
-    def __init__(self, work: Work, instead: Callable[[], Any], *, mends: bool) -> None:
+    def __init__(self, work: Offer | Work, instead: Callable[[], Any], *, mends: bool) -> None:
         self.work = work
         self.instead = instead
         self.mends = mends
-        self.future: Future[Any] = Future()
-        self.done: Signal | None = None
-        """Whom to tell when the future has its result."""
+        self.is_waiting = True
+        """Has nobody taken it in hand, or withdrawn it?"""
+        self.is_done = False
+        self.result: Any = None
+        self.signal: Signal | threading.Event | None = None
+        """To be given when it is done."""
+
+    def finish(self, result: Any) -> None:
+        self.result = result
+        self.is_done = True  # in this order: whoever sees it reads the result
 
 
 class Writer:
@@ -65,7 +70,7 @@ class Writer:
         self.owed: deque[Work] = deque(maxlen=MOST_CHATS)
         """What the file must be told when it can be used again."""
 
-    def submit(self, work: Work, instead: Callable[[], Any], *, mends: bool = False) -> Job:
+    def submit(self, work: Offer | Work, instead: Callable[[], Any], *, mends: bool = False) -> Job:
         """Carry out `work`, or `instead` where the file cannot be used."""
         job = Job(work, instead, mends=mends)
         started = True
@@ -77,7 +82,7 @@ class Writer:
                     return job
         if not started:
             self.cannot("no thread can be started")
-        job.future.set_result(instead())
+        job.finish(instead())
         return job
 
     def tell(self, work: Work) -> Job:
@@ -86,25 +91,22 @@ class Writer:
 
     def answer(self, job: Job, unknown: Any) -> Any:
         """What came of a job; `unknown` where it takes too long and may be under way."""
-        try:
-            return job.future.result(STORE_SECONDS)
-        except TimeoutError:
-            return self._overdue(job, unknown)
+        job.signal = done = threading.Event()
+        if not job.is_done:  # in this order: the writer looks whom to tell when it has the result
+            done.wait(STORE_SECONDS)
+        return self._result(job, unknown)
 
     async def answer_async(self, job: Job, unknown: Any) -> Any:
         """The same for an event loop, which goes on meanwhile."""
-        job.done = done = Signal()
+        job.signal = done = Signal()
         try:
-            if not job.future.done():  # in this order: the writer looks whom to tell when it has set the result
-                async with time_limit(STORE_SECONDS):
-                    await done.wait()
-        except TimeoutError:
-            return self._overdue(job, unknown)
+            if not job.is_done:
+                await done.wait_for(STORE_SECONDS)
         except BaseException:  # the request is cancelled
-            if job.future.cancel():
+            if self._withdraw(job):
                 job.instead()
             raise
-        return job.future.result()
+        return self._result(job, unknown)
 
     def end(self) -> None:
         """End the thread when it has done what there is, and close the file."""
@@ -139,9 +141,17 @@ class Writer:
 
     # Inside ------------------------------------------------------------------------------------
 
-    def _overdue(self, job: Job, unknown: Any) -> Any:
+    def _result(self, job: Job, unknown: Any) -> Any:
+        if job.is_done:
+            return job.result
         self.cannot("it does not answer")
-        return job.instead() if job.future.cancel() else unknown
+        return job.instead() if self._withdraw(job) else unknown
+
+    def _withdraw(self, job: Job) -> bool:
+        """Is it still in line? Then nobody does it any more."""
+        with self._lock:
+            waited, job.is_waiting = job.is_waiting, False
+        return waited
 
     def _has_started(self) -> bool:
         if self._thread is None:
@@ -161,7 +171,10 @@ class Writer:
                 batch.append(self._jobs.get(timeout=IDLE_SECONDS))
                 while len(batch) < BATCH:
                     batch.append(self._jobs.get_nowait())
-            jobs = [job for job in batch if job is not None and job.future.set_running_or_notify_cancel()]
+            with self._lock:
+                jobs = [job for job in batch if job is not None and job.is_waiting]
+                for job in jobs:
+                    job.is_waiting = False
             if jobs:
                 self._carry_out(jobs)
             if self._jobs.empty():
@@ -178,11 +191,15 @@ class Writer:
         if self.usable or any(job.mends for job in jobs):
             try:
                 with self._database.entries() as entries:
-                    results = [job.work(entries) for job in jobs]
+                    results = entries.carry_out([job.work for job in jobs])
                 self._done(entries)
             except Exception as error:
                 results = None
                 self.cannot(plainly(error))
         for number, job in enumerate(jobs):
-            job.future.set_result(job.instead() if results is None else results[number])
-        give_all([job.done for job in jobs if job.done is not None])
+            job.finish(job.instead() if results is None else results[number])
+        told = [job.signal for job in jobs]
+        for signal in told:
+            if isinstance(signal, threading.Event):
+                signal.set()
+        give_all(signal for signal in told if isinstance(signal, Signal))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from delivering import LATEST, listening, push
 from outboxes import Machine, always
 
-from reve_middleware import ledger
+from reve_middleware import intake, ledger
 from reve_middleware.database import Database
+from reve_middleware.intake import Offer
 from reve_middleware.ledger import FURTHEST
 from reve_middleware.mailbox import MOST_BYTES, MOST_CHATS, SPACING
 from reve_middleware.outbox import Outbox
@@ -39,7 +42,7 @@ Two = tuple[Outbox, Outbox]
 def test_ten_thousand_chats_fit_and_no_more(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most so many chats wait in the file, whoever offers; what takes the place of another always fits."""
     assert MOST_CHATS == 10_000
-    monkeypatch.setattr(ledger, "MOST_CHATS", 3)
+    monkeypatch.setattr(intake, "MOST_CHATS", 3)
     one, other = machine.worker(), machine.worker()
     assert [one.offer(push(f"s{n}"), machine.now).status for n in range(4)] == ["queued"] * 3 + ["busy"]
     assert other.offer(push("t"), machine.now).status == "busy"
@@ -81,13 +84,29 @@ def test_one_visitor_has_five_chats_at_most(machine: Machine, two: Two) -> None:
 
 def test_a_chat_that_gave_way_leaves_its_place(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a visitor's oldest chat gives way, its place is free at once, for others in the same transaction too."""
-    monkeypatch.setattr(ledger, "MOST_CHATS", 6)
+    monkeypatch.setattr(intake, "MOST_CHATS", 6)
     database = Database(str(machine.path))
     with database.entries() as entries:
-        said = [entries.offer(push(f"s{n}", visitor="ada"), machine.now, 0.0).status for n in range(6)]
-        said += [entries.offer(push(session, visitor="bob"), machine.now, 0.0).status for session in "tu"]
+        pushes = [push(f"s{n}", visitor="ada") for n in range(6)] + [push(session, visitor="bob") for session in "tu"]
+        said = entries.offer([Offer(one, machine.now, 0.0) for one in pushes])
     database.close()
-    assert said == ["queued"] * 7 + ["busy"]
+    assert [offered.status for offered in said] == ["queued"] * 7 + ["busy"]
+
+
+def test_what_was_deleted_by_hand_leaves_its_place(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where somebody has deleted rows by hand, their places are free after the next sweep; after a purge at once."""
+    monkeypatch.setattr(intake, "MOST_CHATS", 2)
+    box = machine.worker()
+    box.offer(push("s"), machine.now)
+    box.offer(push("t"), machine.now)
+    with closing(sqlite3.connect(machine.path, isolation_level=None)) as db:
+        db.execute("DELETE FROM push WHERE session = 's'")
+    assert box.offer(push("u"), machine.now).status == "busy"
+    box.give_up_waiting(always, machine.now)  # type: ignore[arg-type]
+    assert [box.offer(push(session), machine.now).status for session in "uv"] == ["queued", "busy"]
+    with Database(str(machine.path)).entries() as entries:
+        entries.purge()
+    assert [box.offer(push(session), machine.now).status for session in "uvw"] == ["queued", "queued", "busy"]
 
 
 def test_what_is_remembered_is_bounded(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

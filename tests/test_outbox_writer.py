@@ -142,6 +142,27 @@ def test_who_stands_in_line_when_the_file_fails(machine: Machine, monkeypatch: p
     assert (len(tried), box.at_risk()) == (1, 5)
 
 
+def test_what_goes_wrong_among_others_spoils_them_all(machine: Machine) -> None:
+    """Where the file fails amid what is carried out together, nothing of that is stored, and the memory takes it all,
+    what was answered before that as well as what comes after it."""
+    box = machine.worker()
+    busy = Busy(box)
+
+    def fail(_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with listening() as log:
+        before = box._offer(push("s", b"1"), machine.now, 0.0)
+        box._writer.submit(fail, lambda: None)
+        after = box._offer(push("t", b"2"), machine.now, 0.0)
+        busy.over()
+        assert [box._writer.answer(job, None).status for job in (before, after)] == ["queued"] * 2
+        assert log.texts() == [UNUSABLE % "No space left on device"]
+    assert (machine.rows(), box.at_risk(), box.counts["offered"]) == ([], 2, 2)
+    mended(machine, box)
+    assert machine.deliver_all(box) == [b"1", b"2"]
+
+
 def test_a_sender_that_claims_for_long_is_stopped(machine: Machine) -> None:
     """A sender whose claims take longer than a second begins with what it has: leases are running."""
     box = machine.worker()

@@ -17,9 +17,9 @@ from speed_offering import Idle, push_of, word
 from speed_rounds import Goal, Row, Slice, absolute, interleave
 
 from reve_middleware.database import Database
-from reve_middleware.ledger import _key
 from reve_middleware.push import Push
 from reve_middleware.settings import Settings
+from reve_middleware.tables import chat_row, name_of, push_row
 from reve_middleware.writer import BATCH
 
 PART = "outbox"
@@ -53,28 +53,15 @@ def slice_of(clock: Callable[[], int], *, at_once: bool) -> Slice:
 def bare(calls: int) -> float:
     """The rows alone; the CPU's time."""
     pushes = [push_of(word(number)) for number in range(calls)]
-    rows = [
-        (
-            _key(push.key), *push.key, None, push.body, len(push.body), push.visitor, push.transition, push.captured,
-            push.at, 1.8e9, 1e5, 0,
-        )
-        for push in pushes
-    ]  # fmt: skip
-    chats = [(_key(push.key), push.transition, push.at, 1e5) for push in pushes]
+    names = [name_of(push.key) for push in pushes]
+    rows = [push_row(name, push, 1.8e9, 1e5) for name, push in zip(names, pushes, strict=True)]
+    chats = [chat_row(name, push, 1e5) for name, push in zip(names, pushes, strict=True)]
     with tempfile.TemporaryDirectory() as folder, Database(f"{folder}/outbox.sqlite3").entries() as entries:
-        db = entries._db
         began = time.process_time_ns()
         for first in range(0, calls, BATCH):
-            db.execute("BEGIN IMMEDIATE")
-            db.executemany(
-                "INSERT INTO push (chat, bot, session, endpoint, body, size, visitor, transition, captured, at,"
-                f" offered, due, attempts) VALUES ({', '.join('?' * 13)})",
-                rows[first : first + BATCH],
-            )
-            db.executemany(
-                "INSERT INTO chat (chat, transition, at, seen) VALUES (?, ?, ?, ?)", chats[first : first + BATCH]
-            )
-            db.execute("COMMIT")
+            entries.begin()
+            entries.store(rows[first : first + BATCH], chats[first : first + BATCH])
+            entries.commit()
         return time.process_time_ns() - began
 
 
