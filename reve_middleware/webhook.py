@@ -11,14 +11,17 @@ import contextlib
 import logging
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import httpcore
 import httpx
+
+from .wire import Wire
 
 if TYPE_CHECKING:
     from .bot import Bot
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 READ_AFTER_STATUS_SECONDS = 1.0
 READ_AFTER_STATUS_BYTES = 4096
 CONNECT_SECONDS = 3.0
+IDLE_SECONDS = 5.0
+"""How long a connection is kept for the next push: as httpx does, and less than most servers keep one."""
 NOWHERE = "nowhere.invalid"
 """A host that does not exist (RFC 6761 §6.4); the sender's event loop asks nobody for it."""
 HEADERS = {
@@ -130,41 +135,85 @@ class Secrets(httpx.Auth):
         return request
 
 
+class Answer(NamedTuple):
+    """What of a response is looked at, as httpx calls it."""
+
+    status_code: int
+    headers: httpx.Headers
+    aiter_raw: Callable[[], AsyncIterator[bytes]]
+
+
 class OwnClient:
-    """What sends where `client=` brings nothing: httpx's transport alone. All that a client puts around it (cookies,
-    redirects, proxies, logs, and what error trackers and tracers hang on to) is not wanted here."""
+    """What sends where `client=` brings nothing: one connection of httpcore's, which httpx itself sends with. All that
+    httpx puts around it (a pool, cookies, redirects, proxies, logs, and what error trackers and tracers hang on to) is
+    not wanted here."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
-        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
-        self._transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
+        self._context = context
+        self._connection: httpcore.AsyncHTTPConnection | None = None
 
     @contextlib.asynccontextmanager
-    async def post(self, link: str, body: bytes, token: str) -> AsyncIterator[httpx.Response]:
-        origin, path = _parts(link)
+    async def post(self, link: str, body: bytes, token: str) -> AsyncIterator[Answer]:
+        url, host = _target(link)
         headers = [
-            (b"Host", origin.netloc),
+            (b"Host", host),
             *RAW_HEADERS,
             (b"Authorization", b"Bearer " + token.encode("ascii")),
             (b"Content-Length", b"%d" % len(body)),
         ]
-        stream = httpx.ByteStream(body)
-        extensions = {"timeout": TIMEOUTS, "target": path}  # tracers take down each request's URL: it has no path
-        request = httpx.Request("POST", origin, headers=headers, stream=stream, extensions=extensions)
-        response = await self._transport.handle_async_request(request)
+        connection = await self._connected(url.origin)
+        request = httpcore.Request("POST", url, headers=headers, content=body, extensions={"timeout": TIMEOUTS})
+        response = await connection.handle_async_request(request)
         try:
-            yield response
+            yield Answer(response.status, httpx.Headers(response.headers), response.aiter_stream)
         finally:
             await response.aclose()
 
+    async def _connected(self, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
+        """The connection there is, if it can be used again; else a new one."""
+        old = self._connection
+        if old is not None:
+            if old.can_handle_request(origin) and old.is_available() and not old.has_expired():
+                return old
+            await old.aclose()
+        self._connection = httpcore.AsyncHTTPConnection(
+            origin, ssl_context=self._context, keepalive_expiry=IDLE_SECONDS, network_backend=_Network()
+        )
+        return self._connection
+
     async def aclose(self) -> None:
-        await self._transport.aclose()
+        if self._connection is not None:
+            await self._connection.aclose()
 
 
-@lru_cache(16)
+class _Stream(Wire, httpcore.AsyncNetworkStream):
+    """A wire is all that httpcore asks of a stream."""
+
+
+class _Network(httpcore.AsyncNetworkBackend):
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> _Stream:
+        return await _Stream.connect(host, port, timeout)
+
+
 def _parts(link: str) -> tuple[httpx.URL, bytes]:
     """Origin and path of a link."""
     url = httpx.URL(link)
     return url.copy_with(raw_path=b"/"), url.raw_path
+
+
+@lru_cache(16)
+def _target(link: str) -> tuple[httpcore.URL, bytes]:
+    """A link as httpcore takes it, and the header `Host`."""
+    url = httpx.URL(link)
+    port = url.port or {"https": 443}.get(url.scheme, 80)
+    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=port, target=url.raw_path), url.netloc
 
 
 class Clients:

@@ -1,0 +1,109 @@
+"""One connection on asyncio's own transports, as httpcore wants to be given one.
+
+httpcore's own is anyio's, whose time limits, checks and pauses around each read and write cost more than HTTP itself.
+Here nothing is bounded but the connecting: the sender has a deadline around the whole attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any, Self
+
+MOST_UNREAD = 65536
+"""Bytes that are taken in before they are asked for; the rest is the kernel's."""
+OTHER_ADDRESS_SECONDS = 0.25
+"""When a host's next address is tried beside the one that does not answer yet (RFC 8305 §5)."""
+
+
+class Wire(asyncio.Protocol):
+    """A connection to one host."""
+
+    _transport: asyncio.Transport
+    _is_paused = False
+
+    def __init__(self) -> None:
+        self._unsent = b""
+        self._unread = bytearray()
+        self._has_ended = False
+        self._fault: Exception | None = None
+        self._reader: asyncio.Future[None] | None = None
+
+    @classmethod
+    async def connect(cls, host: str, port: int, seconds: float | None) -> Self:
+        async with asyncio.timeout(seconds):
+            loop = asyncio.get_running_loop()
+            return (await loop.create_connection(cls, host, port, happy_eyeballs_delay=OTHER_ADDRESS_SECONDS))[1]
+
+    # Called by httpcore: the names and arguments are its ---------------------------------------
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> Self:
+        try:
+            async with asyncio.timeout(timeout):
+                loop = asyncio.get_running_loop()
+                transport = await loop.start_tls(self._transport, self, ssl_context, server_hostname=server_hostname)
+        except BaseException:
+            await self.aclose()
+            raise
+        assert transport is not None  # only its annotation says that it might be
+        self._transport = transport
+        return self
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Head and body come one by one, and leave together when the answer is asked for."""
+        self._unsent += buffer
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """What has come, as soon as there is something; empty at the end."""
+        if self._unsent:
+            self._transport.write(self._unsent)
+            self._unsent = b""
+        while not self._unread:
+            if self._fault is not None:
+                raise self._fault
+            if self._has_ended:
+                return b""
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        data = bytes(self._unread[:max_bytes])
+        del self._unread[:max_bytes]
+        if self._is_paused and len(self._unread) < MOST_UNREAD:
+            self._is_paused = False
+            self._transport.resume_reading()
+        return data
+
+    async def aclose(self) -> None:
+        self._transport.abort()
+        await asyncio.sleep(0)  # it is closed in the loop's next round, and this may be the last
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":  # while no answer is awaited: whoever speaks then, or leaves, is not asked again
+            return self._has_ended or bool(self._unread)
+        return self._transport.get_extra_info(info)
+
+    # Called by the event loop ------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += data
+        if len(self._unread) >= MOST_UNREAD and not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        self._has_ended = True
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._has_ended, self._fault = True, exc
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
