@@ -11,7 +11,7 @@ import contextlib
 import logging
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -29,10 +29,9 @@ if TYPE_CHECKING:
 READ_AFTER_STATUS_SECONDS = 1.0
 READ_AFTER_STATUS_BYTES = 4096
 CONNECT_SECONDS = 3.0
+"""With the handshake. The deadline of the whole attempt bounds the rest."""
 IDLE_SECONDS = 5.0
 """How long a connection is kept for the next push: as httpx does, and less than most servers keep one."""
-NOWHERE = "nowhere.invalid"
-"""A host that does not exist (RFC 6761 §6.4); the sender's event loop asks nobody for it."""
 HEADERS = {
     "Content-Type": "application/json; charset=utf-8",
     "Accept": "application/json",
@@ -40,8 +39,6 @@ HEADERS = {
     "User-Agent": "reve-middleware",
 }
 RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-TIMEOUTS = {"connect": CONNECT_SECONDS}
-"""The deadline of the whole attempt bounds the rest."""
 HTTP_LOGGERS = tuple(
     name
     for two in ("", "2")  # httpx2 is httpx under another name: client= may bring it
@@ -144,13 +141,13 @@ class Answer(NamedTuple):
 
 
 class OwnClient:
-    """What sends where `client=` brings nothing: one connection of httpcore's, which httpx itself sends with. All that
-    httpx puts around it (a pool, cookies, redirects, proxies, logs, and what error trackers and tracers hang on to) is
-    not wanted here."""
+    """What sends where `client=` brings nothing: one connection of httpcore's, which is what httpx itself sends with.
+    All that httpx puts around it (a pool, cookies, redirects, proxies, logs, and what error trackers and tracers hang
+    on to) is not wanted here."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
-        self._connection: httpcore.AsyncHTTPConnection | None = None
+        self._connection: httpcore.AsyncHTTP11Connection | None = None
 
     @contextlib.asynccontextmanager
     async def post(self, link: str, body: bytes, token: str) -> AsyncIterator[Answer]:
@@ -162,46 +159,36 @@ class OwnClient:
             (b"Content-Length", b"%d" % len(body)),
         ]
         connection = await self._connected(url.origin)
-        request = httpcore.Request("POST", url, headers=headers, content=body, extensions={"timeout": TIMEOUTS})
-        response = await connection.handle_async_request(request)
+        response = await connection.handle_async_request(httpcore.Request(b"POST", url, headers=headers, content=body))
         try:
             yield Answer(response.status, httpx.Headers(response.headers), response.aiter_stream)
         finally:
             await response.aclose()
 
-    async def _connected(self, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
+    async def _connected(self, origin: httpcore.Origin) -> httpcore.AsyncHTTP11Connection:
         """The connection there is, if it can be used again; else a new one."""
         old = self._connection
         if old is not None:
             if old.can_handle_request(origin) and old.is_available() and not old.has_expired():
                 return old
-            await old.aclose()
-        self._connection = httpcore.AsyncHTTPConnection(
-            origin, ssl_context=self._context, keepalive_expiry=IDLE_SECONDS, network_backend=_Network()
-        )
+            await self.aclose()
+        async with asyncio.timeout(CONNECT_SECONDS):
+            context = self._context if origin.scheme == b"https" else None
+            stream = await _Stream.connect(origin.host.decode("ascii"), origin.port, context)
+        self._connection = httpcore.AsyncHTTP11Connection(origin, stream, IDLE_SECONDS)
         return self._connection
 
     async def aclose(self) -> None:
-        if self._connection is not None:
-            await self._connection.aclose()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.aclose()
 
 
 class _Stream(Wire, httpcore.AsyncNetworkStream):
     """A wire is all that httpcore asks of a stream."""
 
 
-class _Network(httpcore.AsyncNetworkBackend):
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> _Stream:
-        return await _Stream.connect(host, port, timeout)
-
-
+@lru_cache(16)
 def _parts(link: str) -> tuple[httpx.URL, bytes]:
     """Origin and path of a link."""
     url = httpx.URL(link)
@@ -212,8 +199,7 @@ def _parts(link: str) -> tuple[httpx.URL, bytes]:
 def _target(link: str) -> tuple[httpcore.URL, bytes]:
     """A link as httpcore takes it, and the header `Host`."""
     url = httpx.URL(link)
-    port = url.port or {"https": 443}.get(url.scheme, 80)
-    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=port, target=url.raw_path), url.netloc
+    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path), url.netloc
 
 
 class Clients:
@@ -228,6 +214,7 @@ class Clients:
     def _default(self) -> OwnClient:
         if self._context is None:
             self._context = httpx.create_ssl_context(trust_env=False)
+            self._context.set_alpn_protocols(["http/1.1"])
         return OwnClient(self._context)
 
     def take(self) -> Any:
@@ -240,11 +227,10 @@ class Clients:
         """Let httpx import what it imports with its first request. A process that is forked in the middle of that
         could never import it."""
         if self._factory == self._default:
-            client = self._default()
-            with contextlib.suppress(Exception):
-                async with client.post(f"http://{NOWHERE}/", b"", ""):
-                    raise AssertionError("there is no such host")
-            self.give_back(client)
+            self.give_back(self._default())
+            stream = httpcore.AsyncMockStream([b"HTTP/1.1 204 No Content\r\n\r\n"])
+            async with httpcore.AsyncHTTP11Connection(httpcore.Origin(b"http", b"nowhere", 80), stream) as connection:
+                await connection.request(b"POST", b"http://nowhere/", content=b"")
 
     async def close(self) -> None:
         while self._idle:

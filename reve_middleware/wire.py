@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import Any, Self
+from typing import Any, Self, cast
 
 MOST_UNREAD = 65536
 """Bytes that are taken in before they are asked for; the rest is the kernel's."""
@@ -30,39 +30,25 @@ class Wire(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None
 
     @classmethod
-    async def connect(cls, host: str, port: int, seconds: float | None) -> Self:
-        async with asyncio.timeout(seconds):
-            loop = asyncio.get_running_loop()
-            return (await loop.create_connection(cls, host, port, happy_eyeballs_delay=OTHER_ADDRESS_SECONDS))[1]
+    async def connect(cls, host: str, port: int, tls: ssl.SSLContext | None) -> Self:
+        loop = asyncio.get_running_loop()
+        _, wire = await loop.create_connection(cls, host, port, ssl=tls, happy_eyeballs_delay=OTHER_ADDRESS_SECONDS)
+        return wire
 
-    # Called by httpcore: the names and arguments are its ---------------------------------------
+    # Called by httpcore, whose names and arguments these are ------------------------------------
 
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> Self:
-        try:
-            async with asyncio.timeout(timeout):
-                loop = asyncio.get_running_loop()
-                transport = await loop.start_tls(self._transport, self, ssl_context, server_hostname=server_hostname)
-        except BaseException:
-            await self.aclose()
-            raise
-        assert transport is not None  # only its annotation says that it might be
-        self._transport = transport
-        return self
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """Head and body come one by one, and leave together when the answer is asked for."""
         self._unsent += buffer
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         """What has come, as soon as there is something; empty at the end."""
         if self._unsent:
             self._transport.write(self._unsent)
             self._unsent = b""
         while not self._unread:
             if self._fault is not None:
-                raise self._fault
+                raise ConnectionError from self._fault
             if self._has_ended:
                 return b""
             self._reader = asyncio.get_running_loop().create_future()
@@ -86,8 +72,7 @@ class Wire(asyncio.Protocol):
     # Called by the event loop ------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._unread += data

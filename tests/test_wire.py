@@ -1,0 +1,162 @@
+"""One connection: what arrives, what leaves, and how it ends, with a transport that only notes what is asked of it."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from faults import FaultServer
+
+from reve_middleware.wire import MOST_UNREAD, Wire
+
+
+class Transport(asyncio.Transport):
+    """Notes what is asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Any] = []
+
+    def write(self, data: Any) -> None:
+        self.asked.append(bytes(data))
+
+    def pause_reading(self) -> None:
+        self.asked.append("pause")
+
+    def resume_reading(self) -> None:
+        self.asked.append("resume")
+
+    def abort(self) -> None:
+        self.asked.append("abort")
+
+
+def with_a_wire(test: Callable[[Wire, Transport], Awaitable[None]]) -> None:
+    async def run() -> None:
+        wire, transport = Wire(), Transport()
+        wire.connection_made(transport)
+        await test(wire, transport)
+
+    asyncio.run(run())
+
+
+def test_head_and_body_leave_together() -> None:
+    """What is written piece by piece leaves in one piece, when the answer is asked for; and once."""
+
+    async def test(wire: Wire, transport: Transport) -> None:
+        await wire.write(b"head ")
+        await wire.write(b"body")
+        assert transport.asked == []
+        wire.data_received(b"answer")
+        assert await wire.read(100) == b"answer"
+        wire.data_received(b"more")
+        assert await wire.read(100) == b"more"
+        assert transport.asked == [b"head body"]
+
+    with_a_wire(test)
+
+
+def test_a_read_waits_and_takes_no_more_than_it_wants() -> None:
+    """A read ends as soon as there is something, and leaves the rest for the next."""
+
+    async def test(wire: Wire, transport: Transport) -> None:
+        asyncio.get_running_loop().call_soon(wire.data_received, b"abcdef")
+        assert await wire.read(4) == b"abcd"
+        assert await wire.read(4) == b"ef"
+
+    with_a_wire(test)
+
+
+def test_what_nobody_reads_stays_in_the_kernel() -> None:
+    """A server that goes on sending is no longer listened to, until somebody reads."""
+
+    async def test(wire: Wire, transport: Transport) -> None:
+        wire.data_received(b"x" * (MOST_UNREAD - 1))
+        assert transport.asked == []
+        wire.data_received(b"xy")
+        wire.data_received(b"z")
+        assert transport.asked == ["pause"]
+        assert await wire.read(1) == b"x"
+        assert transport.asked == ["pause"], "there is still enough"
+        assert len(await wire.read(MOST_UNREAD)) == MOST_UNREAD
+        assert transport.asked == ["pause", "resume"]
+        assert await wire.read(10) == b"z"
+        assert transport.asked == ["pause", "resume"]
+
+    with_a_wire(test)
+
+
+@pytest.mark.parametrize("end", [lambda wire: wire.eof_received(), lambda wire: wire.connection_lost(None)])
+def test_the_other_side_ends_it(end: Callable[[Wire], None]) -> None:
+    """What came before the end is read, and then nothing; also by a read that was waiting."""
+
+    async def test(wire: Wire, transport: Transport) -> None:
+        wire.data_received(b"last")
+        asyncio.get_running_loop().call_soon(end, wire)
+        assert [await wire.read(9), await wire.read(9), await wire.read(9)] == [b"last", b"", b""]
+
+    with_a_wire(test)
+
+
+def test_a_fault_is_told() -> None:
+    """A connection that breaks says why, after what came before."""
+
+    async def test(wire: Wire, transport: Transport) -> None:
+        fault = ssl.SSLError("alert")
+        wire.data_received(b"last")
+        wire.connection_lost(fault)
+        assert await wire.read(9) == b"last"
+        for _ in range(2):
+            with pytest.raises(ConnectionError) as raised:
+                await wire.read(9)
+            assert raised.value.__cause__ is fault
+        assert fault.__traceback__ is None, "it holds no frames of who has read"
+
+    with_a_wire(test)
+
+
+def test_a_read_that_is_given_up() -> None:
+    """At the deadline a read is cancelled: what comes after it is no error, and not lost."""
+
+    async def test(wire: Wire, transport: Transport) -> None:
+        reading = asyncio.ensure_future(wire.read(9))
+        await asyncio.sleep(0)
+        reading.cancel()
+        wire.data_received(b"late")
+        wire.data_received(b"r")
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert await wire.read(9) == b"later"
+
+    with_a_wire(test)
+
+
+def test_who_speaks_unasked_is_not_asked_again() -> None:
+    """A connection with unread bytes, or one that ended, is told from one that is merely idle."""
+
+    async def test(wire: Wire, transport: Transport) -> None:
+        assert wire.get_extra_info("is_readable") is False
+        wire.data_received(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+        assert wire.get_extra_info("is_readable") is True
+        await wire.read(100)
+        assert wire.get_extra_info("is_readable") is False
+        wire.eof_received()
+        assert wire.get_extra_info("is_readable") is True
+        assert wire.get_extra_info("peername") is None, "the transport knows the rest"
+
+    with_a_wire(test)
+
+
+def test_it_is_closed_at_once() -> None:
+    """Closing waits for nothing that is still to be sent, and leaves no socket behind when the loop ends."""
+
+    async def run(port: int) -> Wire:
+        wire = await Wire.connect("127.0.0.1", port, None)
+        await wire.write(b"never sent")
+        await wire.aclose()
+        return wire
+
+    with FaultServer() as server:
+        wire = asyncio.run(run(server.port))
+        assert wire.get_extra_info("socket").fileno() == -1
+        assert server.received == []
