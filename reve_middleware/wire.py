@@ -7,6 +7,7 @@ Here nothing is bounded but the connecting: the sender has a deadline around the
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import ssl
 from typing import Any, Self, cast
 
@@ -31,9 +32,10 @@ class Wire(asyncio.Protocol):
 
     @classmethod
     async def connect(cls, host: str, port: int, tls: ssl.SSLContext | None) -> Self:
+        # A name alone is raced for, since asyncio forgets the winner's socket if it is cancelled at that very moment.
+        delay = None if _is_address(host) else OTHER_ADDRESS_SECONDS
         loop = asyncio.get_running_loop()
-        _, wire = await loop.create_connection(cls, host, port, ssl=tls, happy_eyeballs_delay=OTHER_ADDRESS_SECONDS)
-        return wire
+        return (await loop.create_connection(cls, host, port, ssl=tls, happy_eyeballs_delay=delay))[1]
 
     # Called by httpcore, whose names and arguments these are ------------------------------------
 
@@ -92,3 +94,11 @@ class Wire(asyncio.Protocol):
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

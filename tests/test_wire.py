@@ -1,13 +1,16 @@
 """One connection: what arrives, what leaves, and how it ends, with a transport that only notes what is asked of it."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from faults import FaultServer
+from faults import FaultServer, unanswered
 
+from reve_middleware import wire as wire_module
 from reve_middleware.wire import MOST_UNREAD, Wire
 
 
@@ -145,6 +148,24 @@ def test_who_speaks_unasked_is_not_asked_again() -> None:
         assert wire.get_extra_info("peername") is None, "the transport knows the rest"
 
     with_a_wire(test)
+
+
+def test_an_address_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a name's addresses the next is tried soon, while the first may still answer."""
+
+    async def getaddrinfo(self: object, *_: object, **__: object) -> list[Any]:
+        ports = (urlsplit(silent).port, server.port)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in ports]
+
+    async def run() -> int:
+        wire = await Wire.connect("reve.example", 443, None)
+        await wire.aclose()
+        return int(wire.get_extra_info("peername")[1])
+
+    monkeypatch.setattr(wire_module, "OTHER_ADDRESS_SECONDS", 0.01)
+    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    with unanswered() as silent, FaultServer() as server:
+        assert asyncio.run(run()) == server.port
 
 
 def test_it_is_closed_at_once() -> None:
