@@ -15,10 +15,10 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import httpcore
+import h11
 import httpx
 
 from .wire import Wire
@@ -30,6 +30,8 @@ READ_AFTER_STATUS_SECONDS = 1.0
 READ_AFTER_STATUS_BYTES = 4096
 CONNECT_SECONDS = 3.0
 """With the handshake. The deadline of the whole attempt bounds the rest."""
+MOST_OF_A_HEAD = 100 * 1024
+"""Bytes of an answer's head, as in httpx."""
 IDLE_SECONDS = 5.0
 """How long a connection is kept for the next push: as httpx does, and less than most servers keep one."""
 HEADERS = {
@@ -141,51 +143,69 @@ class Answer(NamedTuple):
 
 
 class OwnClient:
-    """What sends where `client=` brings nothing: one connection of httpcore's, which is what httpx itself sends with.
+    """What sends where `client=` brings nothing: one connection, and h11, which is what httpx itself speaks HTTP with.
     All that httpx puts around it (a pool, cookies, redirects, proxies, logs, and what error trackers and tracers hang
     on to) is not wanted here."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
-        self._connection: httpcore.AsyncHTTP11Connection | None = None
+        self._wire: Wire | None = None
+        self._to: tuple[str, str, int] | None = None
+        self._http: h11.Connection
+        self._until = 0.0
+        """When the connection has been idle for too long (seconds of the event loop)."""
 
     @contextlib.asynccontextmanager
     async def post(self, link: str, body: bytes, token: str) -> AsyncIterator[Answer]:
-        url, host = _target(link)
+        origin, host, path = _target(link)
         headers = [
             (b"Host", host),
             *RAW_HEADERS,
             (b"Authorization", b"Bearer " + token.encode("ascii")),
             (b"Content-Length", b"%d" % len(body)),
         ]
-        connection = await self._connected(url.origin)
-        response = await connection.handle_async_request(httpcore.Request(b"POST", url, headers=headers, content=body))
+        request = h11.Request(method=b"POST", target=path, headers=headers)
+        wire = await self._connected(origin)
         try:
-            yield Answer(response.status, httpx.Headers(response.headers), response.aiter_stream)
+            events: list[h11.Event] = [request, h11.Data(data=body), h11.EndOfMessage()]
+            wire.write(b"".join(self._http.send(event) or b"" for event in events))
+            while type(head := await self._next(wire)) is h11.InformationalResponse:
+                pass
+            yield Answer(head.status_code, httpx.Headers(head.headers.raw_items()), partial(self._body, wire))
         finally:
-            await response.aclose()
+            if self._http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+                self._http.start_next_cycle()
+                self._until = asyncio.get_running_loop().time() + IDLE_SECONDS
+            else:
+                await self.aclose()
 
-    async def _connected(self, origin: httpcore.Origin) -> httpcore.AsyncHTTP11Connection:
+    async def _connected(self, origin: tuple[str, str, int]) -> Wire:
         """The connection there is, if it can be used again; else a new one."""
-        old = self._connection
-        if old is not None:
-            if old.can_handle_request(origin) and old.is_available() and not old.has_expired():
-                return old
+        if self._wire is not None:
+            if self._to == origin and self._wire.is_quiet and asyncio.get_running_loop().time() < self._until:
+                return self._wire
             await self.aclose()
+        scheme, host, port = origin
         async with asyncio.timeout(CONNECT_SECONDS):
-            context = self._context if origin.scheme == b"https" else None
-            stream = await _Stream.connect(origin.host.decode("ascii"), origin.port, context)
-        self._connection = httpcore.AsyncHTTP11Connection(origin, stream, IDLE_SECONDS)
-        return self._connection
+            self._wire = await Wire.connect(host, port, self._context if scheme == "https" else None)
+        self._to = origin
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_OF_A_HEAD)
+        return self._wire
+
+    async def _next(self, wire: Wire) -> Any:
+        """The next event of the answer."""
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            self._http.receive_data(await wire.read())
+        return event
+
+    async def _body(self, wire: Wire) -> AsyncIterator[bytes]:
+        while isinstance(event := await self._next(wire), h11.Data):
+            yield bytes(event.data)
 
     async def aclose(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.aclose()
-
-
-class _Stream(Wire, httpcore.AsyncNetworkStream):
-    """A wire is all that httpcore asks of a stream."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.aclose()
 
 
 @lru_cache(16)
@@ -196,10 +216,11 @@ def _parts(link: str) -> tuple[httpx.URL, bytes]:
 
 
 @lru_cache(16)
-def _target(link: str) -> tuple[httpcore.URL, bytes]:
-    """A link as httpcore takes it, and the header `Host`."""
+def _target(link: str) -> tuple[tuple[str, str, int], bytes, bytes]:
+    """Of a link: where to connect, the header `Host`, and the path."""
     url = httpx.URL(link)
-    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path), url.netloc
+    port = url.port or (443 if url.scheme == "https" else 80)
+    return (url.scheme, url.raw_host.decode("ascii"), port), url.netloc, url.raw_path
 
 
 class Clients:
@@ -224,13 +245,10 @@ class Clients:
         self._idle.append(client)
 
     async def warm_up(self) -> None:
-        """Let httpx import what it imports with its first request. A process that is forked in the middle of that
-        could never import it."""
+        """Let httpx import what it imports late, with its first certificates. A process that is forked in the middle of
+        that could never import it."""
         if self._factory == self._default:
             self.give_back(self._default())
-            stream = httpcore.AsyncMockStream([b"HTTP/1.1 204 No Content\r\n\r\n"])
-            async with httpcore.AsyncHTTP11Connection(httpcore.Origin(b"http", b"nowhere", 80), stream) as connection:
-                await connection.request(b"POST", b"http://nowhere/", content=b"")
 
     async def close(self) -> None:
         while self._idle:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
-from typing import Any, Self, cast
+from typing import Self, cast
 
 MOST_UNREAD = 65536
 """Bytes that are taken in before they are asked for; the rest is the kernel's."""
@@ -24,7 +24,6 @@ class Wire(asyncio.Protocol):
     _is_paused = False
 
     def __init__(self) -> None:
-        self._unsent = b""
         self._unread = bytearray()
         self._has_ended = False
         self._fault: Exception | None = None
@@ -37,17 +36,16 @@ class Wire(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         return (await loop.create_connection(cls, host, port, ssl=tls, happy_eyeballs_delay=delay))[1]
 
-    # Called by httpcore, whose names and arguments these are ------------------------------------
+    @property
+    def is_quiet(self) -> bool:
+        """While no answer is awaited: whoever speaks then, or leaves, is not asked again."""
+        return not (self._has_ended or self._unread)
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Head and body come one by one, and leave together when the answer is asked for."""
-        self._unsent += buffer
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+    async def read(self) -> bytes:
         """What has come, as soon as there is something; empty at the end."""
-        if self._unsent:
-            self._transport.write(self._unsent)
-            self._unsent = b""
         while not self._unread:
             if self._fault is not None:
                 raise ConnectionError from self._fault
@@ -55,9 +53,9 @@ class Wire(asyncio.Protocol):
                 return b""
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
-        data = bytes(self._unread[:max_bytes])
-        del self._unread[:max_bytes]
-        if self._is_paused and len(self._unread) < MOST_UNREAD:
+        data = bytes(self._unread)
+        self._unread.clear()
+        if self._is_paused:
             self._is_paused = False
             self._transport.resume_reading()
         return data
@@ -65,11 +63,6 @@ class Wire(asyncio.Protocol):
     async def aclose(self) -> None:
         self._transport.abort()
         await asyncio.sleep(0)  # it is closed in the loop's next round, and this may be the last
-
-    def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable":  # while no answer is awaited: whoever speaks then, or leaves, is not asked again
-            return self._has_ended or bool(self._unread)
-        return self._transport.get_extra_info(info)
 
     # Called by the event loop ------------------------------------------------------------------
 

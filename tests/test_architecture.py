@@ -157,7 +157,7 @@ NOT_PURE = {"asyncio", "threading", "logging", "socket", "time", "random", "secr
 DOORS = {
     "itsdangerous": {"cookie"},
     "httpx": {"webhook", "check.browser"},
-    "httpcore": {"webhook"},  # what httpx sends with, and brings
+    "h11": {"webhook"},  # what httpx speaks HTTP with, and brings
     "sqlite3": {"database"},
     "starlette": {
         "asgi_response",
@@ -166,7 +166,7 @@ DOORS = {
         "cli.site",
     },  # the demo's site is an application like any other
 }
-FOREIGN = {"itsdangerous", "httpx", "httpcore", "starlette"}
+FOREIGN = {"itsdangerous", "httpx", "h11", "starlette"}
 EXTRAS = {
     "metrics": {"opentelemetry", "prometheus_client"},
     "testing": {"pytest"},
