@@ -46,6 +46,8 @@ class Wire(asyncio.Protocol):
 
     async def read(self) -> bytes:
         """What has come, as soon as there is something; empty at the end."""
+        if self._unread:
+            await asyncio.sleep(0)  # or whoever floods us would stop the clock of the deadline
         while not self._unread:
             if self._fault is not None:
                 raise ConnectionError from self._fault
@@ -53,9 +55,9 @@ class Wire(asyncio.Protocol):
                 return b""
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
-        data = bytes(self._unread)
-        self._unread.clear()
-        if self._is_paused:
+        data = bytes(self._unread[:MOST_UNREAD])
+        del self._unread[:MOST_UNREAD]
+        if self._is_paused and len(self._unread) < MOST_UNREAD:
             self._is_paused = False
             self._transport.resume_reading()
         return data

@@ -67,11 +67,26 @@ def test_what_nobody_reads_stays_in_the_kernel() -> None:
         wire.data_received(b"xy")
         wire.data_received(b"z")
         assert transport.asked == ["pause"]
-        assert len(await wire.read()) == MOST_UNREAD + 2
+        assert len(await wire.read()) == MOST_UNREAD
         assert transport.asked == ["pause", "resume"]
+        assert await wire.read() == b"yz"
         wire.data_received(b"more")
         assert await wire.read() == b"more"
         assert transport.asked == ["pause", "resume"]
+
+    with_a_wire(test)
+
+
+def test_a_flood_holds_up_nobody() -> None:
+    """Between two reads the event loop goes round, however much has come: a deadline is kept."""
+
+    async def test(wire: Wire, transport: Transport) -> None:
+        wire.data_received(b"x" * 3 * MOST_UNREAD)
+        rounds: list[int] = []
+        for number in range(3):
+            asyncio.get_running_loop().call_soon(rounds.append, number)
+            assert len(await wire.read()) == MOST_UNREAD
+            assert rounds[-1] == number
 
     with_a_wire(test)
 
