@@ -73,9 +73,6 @@ class _Loop(asyncio.SelectorEventLoop):
     """An event loop that resolves names in a thread of ours: during `atexit` executors are gone,
     and no thread can be started."""
 
-    nowhere = ""
-    """A host that is not looked for."""
-
     def __init__(self, *, asks_for_tokens: bool) -> None:
         super().__init__()
         self.resolvers = DaemonThreads("reve-middleware-dns", 4, queues=True)
@@ -93,8 +90,6 @@ class _Loop(asyncio.SelectorEventLoop):
     async def getaddrinfo(
         self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> Any:
-        if host == self.nowhere:
-            raise socket.gaierror(socket.EAI_NONAME, "no such host")
         return await run_in(self.resolvers, socket.getaddrinfo, host, port, family, type, proto, flags)
 
 
@@ -156,10 +151,9 @@ class Run:
     def _work(self) -> None:
         try:
             with importing:
-                from .webhook import NOWHERE, Clients, keep_quiet  # httpx is imported when it is first needed
+                from .webhook import Clients, keep_quiet  # httpx is imported when it is first needed
 
                 keep_quiet()
-                self._loop.nowhere = NOWHERE
                 clients = Clients(self._settings.client)
                 self._loop.run_until_complete(clients.warm_up())
             self._loop.run_until_complete(self._main(clients))

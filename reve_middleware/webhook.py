@@ -15,10 +15,13 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import h11
 import httpx
+
+from .wire import Wire
 
 if TYPE_CHECKING:
     from .bot import Bot
@@ -26,8 +29,11 @@ if TYPE_CHECKING:
 READ_AFTER_STATUS_SECONDS = 1.0
 READ_AFTER_STATUS_BYTES = 4096
 CONNECT_SECONDS = 3.0
-NOWHERE = "nowhere.invalid"
-"""A host that does not exist (RFC 6761 §6.4); the sender's event loop asks nobody for it."""
+"""With the handshake. The deadline of the whole attempt bounds the rest."""
+MOST_OF_A_HEAD = 100 * 1024
+"""Bytes of an answer's head, as in httpx."""
+IDLE_SECONDS = 5.0
+"""How long a connection is kept for the next push: as httpx does, and less than most servers keep one."""
 HEADERS = {
     "Content-Type": "application/json; charset=utf-8",
     "Accept": "application/json",
@@ -35,8 +41,6 @@ HEADERS = {
     "User-Agent": "reve-middleware",
 }
 RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-TIMEOUTS = {"connect": CONNECT_SECONDS}
-"""The deadline of the whole attempt bounds the rest."""
 HTTP_LOGGERS = tuple(
     name
     for two in ("", "2")  # httpx2 is httpx under another name: client= may bring it
@@ -130,34 +134,78 @@ class Secrets(httpx.Auth):
         return request
 
 
+class Answer(NamedTuple):
+    """What of a response is looked at, as httpx calls it."""
+
+    status_code: int
+    headers: httpx.Headers
+    aiter_raw: Callable[[], AsyncIterator[bytes]]
+
+
 class OwnClient:
-    """What sends where `client=` brings nothing: httpx's transport alone. All that a client puts around it (cookies,
-    redirects, proxies, logs, and what error trackers and tracers hang on to) is not wanted here."""
+    """What sends where `client=` brings nothing: one connection, and h11, which is what httpx itself speaks HTTP with.
+    All that httpx puts around it (a pool, cookies, redirects, proxies, logs, and what error trackers and tracers hang
+    on to) is not wanted here."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
-        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
-        self._transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
+        self._context = context
+        self._wire: Wire | None = None
+        self._to: tuple[str, str, int] | None = None
+        self._http: h11.Connection
+        self._until = 0.0
+        """When the connection has been idle for too long (seconds of the event loop)."""
 
     @contextlib.asynccontextmanager
-    async def post(self, link: str, body: bytes, token: str) -> AsyncIterator[httpx.Response]:
-        origin, path = _parts(link)
+    async def post(self, link: str, body: bytes, token: str) -> AsyncIterator[Answer]:
+        origin, host, path = _target(link)
         headers = [
-            (b"Host", origin.netloc),
+            (b"Host", host),
             *RAW_HEADERS,
             (b"Authorization", b"Bearer " + token.encode("ascii")),
             (b"Content-Length", b"%d" % len(body)),
         ]
-        stream = httpx.ByteStream(body)
-        extensions = {"timeout": TIMEOUTS, "target": path}  # tracers take down each request's URL: it has no path
-        request = httpx.Request("POST", origin, headers=headers, stream=stream, extensions=extensions)
-        response = await self._transport.handle_async_request(request)
+        request = h11.Request(method=b"POST", target=path, headers=headers)
+        wire = await self._connected(origin)
         try:
-            yield response
+            events: list[h11.Event] = [request, h11.Data(data=body), h11.EndOfMessage()]
+            wire.write(b"".join(self._http.send(event) or b"" for event in events))
+            while type(head := await self._next(wire)) is h11.InformationalResponse:
+                pass
+            yield Answer(head.status_code, httpx.Headers(head.headers.raw_items()), partial(self._body, wire))
         finally:
-            await response.aclose()
+            if self._http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+                self._http.start_next_cycle()
+                self._until = asyncio.get_running_loop().time() + IDLE_SECONDS
+            else:
+                await self.aclose()
+
+    async def _connected(self, origin: tuple[str, str, int]) -> Wire:
+        """The connection there is, if it can be used again; else a new one."""
+        if self._wire is not None:
+            if self._to == origin and self._wire.is_quiet and asyncio.get_running_loop().time() < self._until:
+                return self._wire
+            await self.aclose()
+        scheme, host, port = origin
+        async with asyncio.timeout(CONNECT_SECONDS):
+            self._wire = await Wire.connect(host, port, self._context if scheme == "https" else None)
+        self._to = origin
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_OF_A_HEAD)
+        return self._wire
+
+    async def _next(self, wire: Wire) -> Any:
+        """The next event of the answer."""
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            self._http.receive_data(await wire.read())
+        return event
+
+    async def _body(self, wire: Wire) -> AsyncIterator[bytes]:
+        while isinstance(event := await self._next(wire), h11.Data):
+            yield bytes(event.data)
 
     async def aclose(self) -> None:
-        await self._transport.aclose()
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.aclose()
 
 
 @lru_cache(16)
@@ -165,6 +213,14 @@ def _parts(link: str) -> tuple[httpx.URL, bytes]:
     """Origin and path of a link."""
     url = httpx.URL(link)
     return url.copy_with(raw_path=b"/"), url.raw_path
+
+
+@lru_cache(16)
+def _target(link: str) -> tuple[tuple[str, str, int], bytes, bytes]:
+    """Of a link: where to connect, the header `Host`, and the path."""
+    url = httpx.URL(link)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    return (url.scheme, url.raw_host.decode("ascii"), port), url.netloc, url.raw_path
 
 
 class Clients:
@@ -179,6 +235,7 @@ class Clients:
     def _default(self) -> OwnClient:
         if self._context is None:
             self._context = httpx.create_ssl_context(trust_env=False)
+            self._context.set_alpn_protocols(["http/1.1"])
         return OwnClient(self._context)
 
     def take(self) -> Any:
@@ -188,14 +245,10 @@ class Clients:
         self._idle.append(client)
 
     async def warm_up(self) -> None:
-        """Let httpx import what it imports with its first request. A process that is forked in the middle of that
-        could never import it."""
+        """Let httpx import what it imports late, with its first certificates. A process that is forked in the middle of
+        that could never import it."""
         if self._factory == self._default:
-            client = self._default()
-            with contextlib.suppress(Exception):
-                async with client.post(f"http://{NOWHERE}/", b"", ""):
-                    raise AssertionError("there is no such host")
-            self.give_back(client)
+            self.give_back(self._default())
 
     async def close(self) -> None:
         while self._idle:

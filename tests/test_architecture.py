@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server": set(),
     "threads": {"concurrency"},
     "visitor": set(),
+    "wire": set(),
     # The core: values in, values out.
     "bridge": {"messages"},
     "capture": {"bridge", "messages"},
@@ -67,7 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "outbox": {"database", "intake", "ledger", "mailbox", "messages", "push", "recollection", "writer"},
     "bearer": {"bot", "hints", "threads"},
     "metrics": {"errors"},
-    "webhook": {"bot", "push", "settings"},
+    "webhook": {"bot", "push", "settings", "wire"},
     "delivery": {"bearer", "cures", "gate", "mailbox", "notes", "push", "settings", "threads", "webhook"},
     "sender": {
         "clock", "concurrency", "delivery", "gate", "mailbox", "messages", "notes", "outbox", "push", "settings",
@@ -158,6 +159,7 @@ NOT_PURE = {"asyncio", "threading", "logging", "socket", "time", "random", "secr
 DOORS = {
     "itsdangerous": {"cookie"},
     "httpx": {"webhook", "check.browser"},
+    "h11": {"webhook"},  # what httpx speaks HTTP with, and brings
     "sqlite3": {"database"},
     "starlette": {
         "asgi_response",
@@ -166,7 +168,7 @@ DOORS = {
         "cli.site",
     },  # the demo's site is an application like any other
 }
-FOREIGN = {"itsdangerous", "httpx", "starlette"}
+FOREIGN = {"itsdangerous", "httpx", "h11", "starlette"}
 EXTRAS = {
     "metrics": {"opentelemetry", "prometheus_client"},
     "testing": {"pytest"},

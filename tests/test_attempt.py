@@ -1,6 +1,7 @@
 """One attempt against a webhook that goes wrong in every way we know of."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +10,10 @@ import httpx
 import pytest
 from delivering import bot
 from faults import (
+    PATIENCE,
     Answer,
     FaultServer,
+    Line,
     answer_bytes,
     bomb,
     close_after_request,
@@ -27,6 +30,7 @@ from faults import (
 
 from reve_middleware import webhook
 from reve_middleware.webhook import Clients, Outcome, attempt
+from reve_middleware.wire import Wire
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -87,6 +91,50 @@ def test_a_connection_is_used_again() -> None:
     with FaultServer(default=reply(200, body=b'{"ok":true}')) as server:
         assert [outcome.kind for outcome in attempts(server.url, 3)] == ["delivered"] * 3
         assert server.connections == 1
+
+
+@pytest.mark.parametrize("last", [b"", answer_bytes(408)], ids=["silently", "with a 408"])
+def test_a_connection_that_ended_meanwhile_is_not_used_again(last: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A webhook may close a connection that is idle, and say so: the next attempt has one of its own, and takes nothing
+    for its answer that was said before."""
+    is_over = threading.Event()
+
+    def answer(line: Line) -> None:
+        line.read()
+        line.send(answer_bytes(204))
+        is_over.wait(PATIENCE)
+        line.send(last)
+        line.sock.close()
+
+    async def run(url: str) -> list[str]:
+        has_ended = asyncio.Event()
+        really = Wire.eof_received
+        monkeypatch.setattr(Wire, "eof_received", lambda wire: (really(wire), has_ended.set())[0])
+        client = Clients(None).take()
+        first = await attempt(client, bot("b", url), None, b"{}", "tok", 10.0)
+        is_over.set()
+        await has_ended.wait()
+        second = await attempt(client, bot("b", url), None, b"{}", "tok", 10.0)
+        await client.aclose()
+        return [first.reason, second.reason]
+
+    with FaultServer(answer) as server:
+        assert asyncio.run(run(server.url)) == ["status_204", "status_204"]
+        assert server.connections == 2
+
+
+def test_one_client_for_several_bots() -> None:
+    """A client goes from one bot's host to another's, and leaves no connection open behind it."""
+
+    async def run(*urls: str) -> list[str]:
+        client = Clients(None).take()
+        outcomes = [await attempt(client, bot("b", url), None, b"{}", "tok", 10.0) for url in urls]
+        await client.aclose()
+        return [outcome.kind for outcome in outcomes]
+
+    with FaultServer() as one, FaultServer() as two:
+        assert asyncio.run(run(one.url, two.url, two.url, one.url)) == ["delivered"] * 4
+        assert (one.connections, two.connections) == (2, 1)
 
 
 def test_a_webhook_leaves_nothing_in_us() -> None:
@@ -199,8 +247,8 @@ def test_a_connect_has_a_deadline() -> None:
 
 def test_a_connect_has_a_shorter_deadline_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connecting may take 3 s of the attempt's time, no more."""
-    assert webhook.TIMEOUTS == {"connect": 3.0}
-    monkeypatch.setitem(webhook.TIMEOUTS, "connect", 0.1)
+    assert webhook.CONNECT_SECONDS == 3.0
+    monkeypatch.setattr(webhook, "CONNECT_SECONDS", 0.1)
     began = time.monotonic()
     with unanswered() as url:
         assert attempts(url, seconds=10.0) == [Outcome("again", "timeout")]

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import os
 import ssl
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from test_webhook_tls import certificate, serving
 
 from reve_middleware.webhook import HTTP_LOGGERS, judge_exception
 
+HERE = Path(__file__).parent
 LIBRARIES = {"httpx": httpx, "httpx2": httpx2}
 Factory = Callable[[], Any]
 
@@ -224,20 +226,45 @@ def test_what_a_tracker_adds_is_not_sent(tracker: list[str]) -> None:
     assert (own.header("baggage"), own.header("X-Gateway")) == ("release=1234567", "1")
 
 
-def test_the_path_stands_in_no_url_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the client that is made where none is given, not even its transport is given a URL with the path."""
-    seen: list[str] = []
-    really = httpx.AsyncHTTPTransport.handle_async_request
-
-    async def handle(self: Any, request: httpx.Request) -> httpx.Response:
-        seen.append(str(request.url))
-        return await really(self, request)
-
-    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", handle)
+def test_nothing_of_httpx_is_given_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the client that is made where none is given, no request passes what tracers of httpx hang on to, its
+    transport."""
+    seen: list[object] = []
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", seen.append)
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "__init__", seen.append)
     with FaultServer() as server:
         assert result_of(server.url, None) == ("delivered", "status_204")
-        assert seen == ["http://nowhere.invalid/", f"http://127.0.0.1:{server.port}/"], "the first is for its imports"
         assert server.received[0].line == "POST /hook/path HTTP/1.1"
+    assert seen == []
+
+
+WARM = """
+import asyncio, sys
+from delivering import bot
+from reve_middleware.webhook import Clients, attempt
+
+async def main():
+    clients = Clients(None)
+    await clients.warm_up()
+    before = {*sys.modules}
+    client = clients.take()
+    outcome = await attempt(client, bot("b", sys.argv[1]), None, b"{}", "tok", 10.0)
+    print(outcome.kind, *sorted({*sys.modules} - before))
+    await client.aclose()
+
+asyncio.run(main())
+"""
+
+
+def test_the_first_request_imports_nothing() -> None:
+    """What httpx and those below it import late is there before the first push: a fork finds no half of it."""
+    with FaultServer() as server:
+        path = os.pathsep.join(map(str, (HERE.parent, HERE)))
+        command = [sys.executable, "-c", WARM, server.url]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path}
+        )
+    assert done.stdout == "delivered\n"
 
 
 # What is logged --------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import ssl
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,7 +22,7 @@ from faults import (
 from test_attempt import attempts
 
 from reve_middleware import webhook
-from reve_middleware.webhook import Outcome
+from reve_middleware.webhook import Outcome, OwnClient
 
 TLS = Outcome("hold", "tls")
 
@@ -56,9 +57,20 @@ def serving(path: Path, *answers: Answer) -> FaultServer:
     return FaultServer(*answers, tls=context)
 
 
-def trusting(path: Path) -> Callable[[], httpx.AsyncClient]:
-    context = ssl.create_default_context(cafile=str(path))
-    return lambda: httpx.AsyncClient(verify=context, trust_env=False)
+Trusting = Callable[[Path], Callable[[], Any]]
+
+
+@pytest.fixture(params=["own", "httpx"])
+def trusting(request: pytest.FixtureRequest) -> Trusting:
+    """Makes a factory of clients that trust a certificate: the client that sends where none is given, and httpx's."""
+
+    def factory_for(path: Path) -> Callable[[], Any]:
+        context = ssl.create_default_context(cafile=str(path))
+        if request.param == "own":
+            return lambda: OwnClient(context)
+        return lambda: httpx.AsyncClient(verify=context, trust_env=False)
+
+    return factory_for
 
 
 @pytest.fixture(autouse=True)
@@ -82,14 +94,14 @@ def test_the_environment_cannot_add_an_authority(ours: Path, monkeypatch: pytest
         assert server.received == []
 
 
-def test_a_certificate_for_another_host_is_refused(theirs: Path) -> None:
+def test_a_certificate_for_another_host_is_refused(theirs: Path, trusting: Trusting) -> None:
     """Trust in a certificate is not trust in every host."""
     with serving(theirs) as server:
         assert attempts(server.url, factory=trusting(theirs)) == [TLS]
         assert server.received == []
 
 
-def test_an_authority_of_ones_own_works(ours: Path) -> None:
+def test_an_authority_of_ones_own_works(ours: Path, trusting: Trusting) -> None:
     """With client= that trusts the certificate the push is delivered over TLS."""
     with serving(ours) as server:
         assert attempts(server.url, 2, factory=trusting(ours)) == [Outcome("delivered", "status_204", 204)] * 2
@@ -111,7 +123,7 @@ def test_a_connection_that_ends_in_the_handshake_is_a_network_fault(answer: Answ
 
 def test_a_handshake_that_takes_too_long_is_a_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server too busy for the handshake is tried again soon, not held for five minutes."""
-    monkeypatch.setitem(webhook.TIMEOUTS, "connect", 0.2)
+    monkeypatch.setattr(webhook, "CONNECT_SECONDS", 0.2)
     with FaultServer(default=silence) as server:
         assert attempts(server.url.replace("http:", "https:")) == [Outcome("again", "timeout")]
 
@@ -127,14 +139,16 @@ def test_a_handshake_that_takes_too_long_is_a_time_out(monkeypatch: pytest.Monke
         (raw(b"HTTP/1.1 200 OK\r\nContent-Le", then_reset=True), "network"),
     ],
 )
-def test_a_fault_after_the_handshake_is_no_tls_fault(ours: Path, answer: Answer, reason: str) -> None:
+def test_a_fault_after_the_handshake_is_no_tls_fault(
+    ours: Path, answer: Answer, reason: str, trusting: Trusting
+) -> None:
     """Silence and lost connections are the same over TLS as without it."""
     with serving(ours, answer) as server:
         assert attempts(server.url, seconds=1.5, factory=trusting(ours)) == [Outcome("again", reason)]
         assert len(server.received) == 1
 
 
-def test_a_body_that_breaks_off_over_tls_changes_nothing(ours: Path) -> None:
+def test_a_body_that_breaks_off_over_tls_changes_nothing(ours: Path, trusting: Trusting) -> None:
     """Once the head said 200, the push is delivered."""
     with serving(ours, raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")) as server:
         assert attempts(server.url, factory=trusting(ours)) == [Outcome("delivered", "status_200", 200)]

@@ -1,0 +1,183 @@
+"""One connection: what arrives, what leaves, and how it ends, with a transport that only notes what is asked of it."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from faults import FaultServer, unanswered
+
+from reve_middleware import wire as wire_module
+from reve_middleware.wire import MOST_UNREAD, Wire
+
+
+class Transport(asyncio.Transport):
+    """Notes what is asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Any] = []
+
+    def write(self, data: Any) -> None:
+        self.asked.append(bytes(data))
+
+    def pause_reading(self) -> None:
+        self.asked.append("pause")
+
+    def resume_reading(self) -> None:
+        self.asked.append("resume")
+
+    def abort(self) -> None:
+        self.asked.append("abort")
+
+
+def with_a_wire(test: Callable[[Wire, Transport], Awaitable[None]]) -> None:
+    async def run() -> None:
+        wire, transport = Wire(), Transport()
+        wire.connection_made(transport)
+        await test(wire, transport)
+
+    asyncio.run(run())
+
+
+def test_a_read_waits_and_takes_what_there_is() -> None:
+    """A read ends as soon as there is something; what is written leaves at once."""
+
+    async def test(wire: Wire, transport: Transport) -> None:
+        wire.write(b"request")
+        assert transport.asked == [b"request"]
+        asyncio.get_running_loop().call_soon(wire.data_received, b"abc")
+        assert await wire.read() == b"abc"
+        wire.data_received(b"d")
+        wire.data_received(b"ef")
+        assert await wire.read() == b"def"
+
+    with_a_wire(test)
+
+
+def test_what_nobody_reads_stays_in_the_kernel() -> None:
+    """A server that goes on sending is no longer listened to, until somebody reads."""
+
+    async def test(wire: Wire, transport: Transport) -> None:
+        wire.data_received(b"x" * (MOST_UNREAD - 1))
+        assert transport.asked == []
+        wire.data_received(b"xy")
+        wire.data_received(b"z")
+        assert transport.asked == ["pause"]
+        assert len(await wire.read()) == MOST_UNREAD
+        assert transport.asked == ["pause", "resume"]
+        assert await wire.read() == b"yz"
+        wire.data_received(b"more")
+        assert await wire.read() == b"more"
+        assert transport.asked == ["pause", "resume"]
+
+    with_a_wire(test)
+
+
+def test_a_flood_holds_up_nobody() -> None:
+    """Between two reads the event loop goes round, however much has come: a deadline is kept."""
+
+    async def test(wire: Wire, transport: Transport) -> None:
+        wire.data_received(b"x" * 3 * MOST_UNREAD)
+        rounds: list[int] = []
+        for number in range(3):
+            asyncio.get_running_loop().call_soon(rounds.append, number)
+            assert len(await wire.read()) == MOST_UNREAD
+            assert rounds[-1] == number
+
+    with_a_wire(test)
+
+
+@pytest.mark.parametrize("end", [lambda wire: wire.eof_received(), lambda wire: wire.connection_lost(None)])
+def test_the_other_side_ends_it(end: Callable[[Wire], None]) -> None:
+    """What came before the end is read, and then nothing; also by a read that was waiting."""
+
+    async def test(wire: Wire, transport: Transport) -> None:
+        wire.data_received(b"last")
+        asyncio.get_running_loop().call_soon(end, wire)
+        assert [await wire.read(), await wire.read(), await wire.read()] == [b"last", b"", b""]
+
+    with_a_wire(test)
+
+
+def test_a_fault_is_told() -> None:
+    """A connection that breaks says why, after what came before."""
+
+    async def test(wire: Wire, transport: Transport) -> None:
+        fault = ssl.SSLError("alert")
+        wire.data_received(b"last")
+        wire.connection_lost(fault)
+        assert await wire.read() == b"last"
+        for _ in range(2):
+            with pytest.raises(ConnectionError) as raised:
+                await wire.read()
+            assert raised.value.__cause__ is fault
+        assert fault.__traceback__ is None, "it holds no frames of who has read"
+
+    with_a_wire(test)
+
+
+def test_a_read_that_is_given_up() -> None:
+    """At the deadline a read is cancelled: what comes after it is no error, and not lost."""
+
+    async def test(wire: Wire, transport: Transport) -> None:
+        reading = asyncio.ensure_future(wire.read())
+        await asyncio.sleep(0)
+        reading.cancel()
+        wire.data_received(b"late")
+        wire.data_received(b"r")
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert await wire.read() == b"later"
+
+    with_a_wire(test)
+
+
+def test_who_speaks_unasked_is_not_asked_again() -> None:
+    """A connection with unread bytes, or one that ended, is told from one that is merely idle."""
+
+    async def test(wire: Wire, transport: Transport) -> None:
+        assert wire.is_quiet
+        wire.data_received(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+        assert not wire.is_quiet
+        await wire.read()
+        assert wire.is_quiet
+        wire.eof_received()
+        assert not wire.is_quiet
+
+    with_a_wire(test)
+
+
+def test_an_address_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a name's addresses the next is tried soon, while the first may still answer."""
+
+    async def getaddrinfo(self: object, *_: object, **__: object) -> list[Any]:
+        ports = (urlsplit(silent).port, server.port)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in ports]
+
+    async def run() -> None:
+        wire = await Wire.connect("reve.example", 443, None)
+        wire.write(b"POST / HTTP/1.1\r\n\r\n")
+        assert (await wire.read()).startswith(b"HTTP/1.1 204")
+        await wire.aclose()
+
+    monkeypatch.setattr(wire_module, "OTHER_ADDRESS_SECONDS", 0.01)
+    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    with unanswered() as silent, FaultServer() as server:
+        asyncio.run(run())
+
+
+def test_it_is_closed_at_once() -> None:
+    """Closing waits for nobody, and leaves no socket behind when the loop ends."""
+
+    async def run(port: int) -> None:
+        wire = await Wire.connect("127.0.0.1", port, None)
+        await wire.aclose()
+        assert await wire.read() == b""
+
+    with FaultServer() as server:
+        asyncio.run(run(server.port))
+        assert server.received == []
