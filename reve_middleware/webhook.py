@@ -186,8 +186,7 @@ class OwnClient:
                 return self._wire
             await self.aclose()
         scheme, host, port = origin
-        async with asyncio.timeout(CONNECT_SECONDS):
-            self._wire = await Wire.connect(host, port, self._context if scheme == "https" else None)
+        self._wire = await Wire.connect(host, port, self._context if scheme == "https" else None, CONNECT_SECONDS)
         self._to = origin
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_OF_A_HEAD)
         return self._wire

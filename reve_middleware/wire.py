@@ -1,20 +1,19 @@
-"""One connection on asyncio's own transports, as httpcore wants to be given one.
+"""One connection, on the transports of the event loop that runs.
 
-httpcore's own is anyio's, whose time limits, checks and pauses around each read and write cost more than HTTP itself.
-Here nothing is bounded but the connecting: the sender has a deadline around the whole attempt.
+Nothing is bounded but the connecting, and how much is taken in unread: there is a deadline around the whole attempt.
 """
 
 from __future__ import annotations
 
 import asyncio
+import encodings.idna  # noqa: F401  # what looks up a name would import it late, perhaps while somebody forks
 import ipaddress
+import socket
 import ssl
 from typing import Self, cast
 
 MOST_UNREAD = 65536
 """Bytes that are taken in before they are asked for; the rest is the kernel's."""
-OTHER_ADDRESS_SECONDS = 0.25
-"""When a host's next address is tried beside the one that does not answer yet (RFC 8305 §5)."""
 
 
 class Wire(asyncio.Protocol):
@@ -30,11 +29,32 @@ class Wire(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None
 
     @classmethod
-    async def connect(cls, host: str, port: int, tls: ssl.SSLContext | None) -> Self:
-        # A name alone is raced for, since asyncio forgets the winner's socket if it is cancelled at that very moment.
-        delay = None if _is_address(host) else OTHER_ADDRESS_SECONDS
+    async def connect(cls, host: str, port: int, tls: ssl.SSLContext | None, seconds: float) -> Self:
+        """Within so many seconds in all, of which each of the host's addresses has its share: one that does not answer
+        must not keep the next from being tried. (`happy_eyeballs_delay` is asyncio's alone: uvloop does not know it,
+        and Python 3.11 forgets the winner's socket if it is cancelled at that very moment.)"""
         loop = asyncio.get_running_loop()
-        return (await loop.create_connection(cls, host, port, ssl=tls, happy_eyeballs_delay=delay))[1]
+        until = loop.time() + seconds
+        addresses = [host]
+        if not _is_address(host):
+            async with asyncio.timeout_at(until):
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        for left in range(len(addresses), 0, -1):
+            try:
+                async with asyncio.timeout((until - loop.time()) / left):
+                    return await cls._connect_to(addresses[-left], port, tls, host)
+            except ssl.SSLError:
+                raise
+            except OSError:
+                if left == 1:
+                    raise
+        raise ConnectionError
+
+    @classmethod
+    async def _connect_to(cls, address: str, port: int, tls: ssl.SSLContext | None, host: str) -> Self:
+        loop, name = asyncio.get_running_loop(), None if tls is None else host
+        return (await loop.create_connection(cls, address, port, ssl=tls, server_hostname=name))[1]
 
     @property
     def is_quiet(self) -> bool:

@@ -241,6 +241,7 @@ def test_nothing_of_httpx_is_given_the_link(monkeypatch: pytest.MonkeyPatch) -> 
 WARM = """
 import asyncio, sys
 from delivering import bot
+from reve_middleware.delivery import _Loop
 from reve_middleware.webhook import Clients, attempt
 
 async def main():
@@ -252,15 +253,17 @@ async def main():
     print(outcome.kind, *sorted({*sys.modules} - before))
     await client.aclose()
 
-asyncio.run(main())
+with asyncio.Runner(loop_factory=lambda: _Loop(asks_for_tokens=False)) as runner:
+    runner.run(main())
 """
 
 
-def test_the_first_request_imports_nothing() -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_the_first_request_imports_nothing(host: str) -> None:
     """What httpx and those below it import late is there before the first push: a fork finds no half of it."""
     with FaultServer() as server:
         path = os.pathsep.join(map(str, (HERE.parent, HERE)))
-        command = [sys.executable, "-c", WARM, server.url]
+        command = [sys.executable, "-c", WARM, server.url.replace("127.0.0.1", host)]
         done = subprocess.run(
             command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path}
         )

@@ -5,12 +5,10 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from faults import FaultServer, unanswered
+from faults import FaultServer
 
-from reve_middleware import wire as wire_module
 from reve_middleware.wire import MOST_UNREAD, Wire
 
 
@@ -151,30 +149,117 @@ def test_who_speaks_unasked_is_not_asked_again() -> None:
     with_a_wire(test)
 
 
-def test_an_address_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a name's addresses the next is tried soon, while the first may still answer."""
+def at_addresses(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """A name has these addresses."""
 
     async def getaddrinfo(self: object, *_: object, **__: object) -> list[Any]:
-        ports = (urlsplit(silent).port, server.port)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in ports]
+        kinds = socket.SOCK_STREAM, socket.SOCK_DGRAM  # glibc says an address once for each kind
+        return [(socket.AF_INET, kind, 0, "", (address, 443)) for address in addresses for kind in kinds]
 
-    async def run() -> None:
-        wire = await Wire.connect("reve.example", 443, None)
+    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
+
+
+def connecting(monkeypatch: pytest.MonkeyPatch, outcomes: dict[str, Exception | None]) -> list[str]:
+    """What becomes of each address: it fails, it is silent (None), or, where it is not named, it is connected to. The
+    addresses as they are tried."""
+    tried: list[str] = []
+
+    async def connect_to(cls: type[Wire], address: str, port: int, tls: ssl.SSLContext | None, host: str) -> Wire:
+        tried.append(address)
+        if address not in outcomes:
+            return cls()
+        fault = outcomes[address]
+        if fault is None:
+            await asyncio.Event().wait()
+        assert fault is not None
+        raise fault
+
+    monkeypatch.setattr(Wire, "_connect_to", classmethod(connect_to))
+    return tried
+
+
+@pytest.mark.parametrize("fault", [None, ConnectionRefusedError(), OSError("no route to host")])
+def test_of_several_addresses_one_that_fails_is_left(monkeypatch: pytest.MonkeyPatch, fault: Exception | None) -> None:
+    """An address that refuses, or does not answer within its share of the time, keeps nobody from the next one."""
+    at_addresses(monkeypatch, "192.0.2.1", "192.0.2.2", "192.0.2.3")
+    tried = connecting(monkeypatch, {"192.0.2.1": fault})
+    seconds = 0.3 if fault is None else 20.0
+    assert isinstance(asyncio.run(Wire.connect("reve.example", 443, None, seconds)), Wire)
+    assert tried == ["192.0.2.1", "192.0.2.2"]
+
+
+def test_no_address_can_be_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last one's fault is what is told; nothing takes longer than all of it may."""
+    at_addresses(monkeypatch, "192.0.2.1", "192.0.2.2")
+    connecting(monkeypatch, {"192.0.2.1": OSError(), "192.0.2.2": ConnectionRefusedError()})
+    with pytest.raises(ConnectionRefusedError):
+        asyncio.run(Wire.connect("reve.example", 443, None, 20.0))
+    connecting(monkeypatch, {"192.0.2.1": None, "192.0.2.2": None})
+    with pytest.raises(TimeoutError):
+        asyncio.run(Wire.connect("reve.example", 443, None, 0.02))
+    at_addresses(monkeypatch)
+    with pytest.raises(ConnectionError):
+        asyncio.run(Wire.connect("reve.example", 443, None, 20.0))
+
+
+def test_a_certificate_that_is_wrong_is_wrong_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever answers for a name with another's certificate is not passed over: a person has to hear of it."""
+    at_addresses(monkeypatch, "192.0.2.1", "192.0.2.2")
+    tried = connecting(monkeypatch, {"192.0.2.1": ssl.SSLCertVerificationError()})
+    with pytest.raises(ssl.SSLCertVerificationError):
+        asyncio.run(Wire.connect("reve.example", 443, None, 20.0))
+    assert tried == ["192.0.2.1"]
+
+
+def test_a_name_that_nobody_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To look a name up counts into the time."""
+
+    async def getaddrinfo(self: object, *_: object, **__: object) -> list[Any]:
+        return await asyncio.Future()  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    with pytest.raises(TimeoutError):
+        asyncio.run(Wire.connect("reve.example", 443, None, 0.01))
+
+
+class PlainLoop(asyncio.SelectorEventLoop):
+    """An event loop with no more than uvloop's has: `asyncio`'s own know further keywords."""
+
+    async def create_connection(  # type: ignore[override]
+        self,
+        protocol_factory: Any,
+        host: Any = None,
+        port: Any = None,
+        *,
+        ssl: Any = None,
+        family: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+        sock: Any = None,
+        local_addr: Any = None,
+        server_hostname: Any = None,
+    ) -> Any:
+        return await super().create_connection(protocol_factory, host, port, ssl=ssl, server_hostname=server_hostname)
+
+
+def test_any_event_loop_will_do() -> None:
+    """A worker of a task queue brings its own event loop."""
+
+    async def run(port: int) -> None:
+        wire = await Wire.connect("localhost", port, None, 20.0)
         wire.write(b"POST / HTTP/1.1\r\n\r\n")
         assert (await wire.read()).startswith(b"HTTP/1.1 204")
         await wire.aclose()
 
-    monkeypatch.setattr(wire_module, "OTHER_ADDRESS_SECONDS", 0.01)
-    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
-    with unanswered() as silent, FaultServer() as server:
-        asyncio.run(run())
+    with FaultServer() as server, asyncio.Runner(loop_factory=PlainLoop) as runner:
+        runner.run(run(server.port))
 
 
 def test_it_is_closed_at_once() -> None:
     """Closing waits for nobody, and leaves no socket behind when the loop ends."""
 
     async def run(port: int) -> None:
-        wire = await Wire.connect("127.0.0.1", port, None)
+        wire = await Wire.connect("127.0.0.1", port, None, 20.0)
         await wire.aclose()
         assert await wire.read() == b""
 
