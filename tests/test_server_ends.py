@@ -85,7 +85,8 @@ HUNG = [Case(name, hung=True, pushes=FEW) for name in ("uvicorn", "gunicorn sync
 NO_HOOK = [
     Case("uvicorn --lifespan off", hung=True, pushes=FEW),
     Case("gunicorn sync", SIGKILL, hung=True, pushes=FEW),
-    Case("uwsgi --enable-threads", hung=True, busy=True, pushes=FEW),  # it runs no hook in a process that is in a request
+    # it runs no hook in a process that is in a request
+    Case("uwsgi --enable-threads", hung=True, busy=True, pushes=FEW),
 ]
 STORED = [Case("gunicorn sync", hung=True, outbox=True, pushes=FEW, again=AT_ONCE)]
 KEPT = [case._replace(outbox=True) for case in NO_HOOK]
