@@ -14,6 +14,7 @@ import sitecustomize  # what every interpreter that tests start begins with, thi
 from drive import ShellKind
 
 from reve_middleware import asking
+from reve_middleware.sender import Sender
 
 # An environment may forbid bytecode, as containers often do: pytest would then rewrite every test anew in each worker,
 # and each of the hundreds of interpreters that tests start would compile the package anew.
@@ -44,6 +45,12 @@ def shell(request: pytest.FixtureRequest) -> Iterator[ShellKind]:
     kind.close()
 
 
+@pytest.fixture
+def nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of thousands of sites would start a thread for its one push, where nobody asks what the bot was told."""
+    monkeypatch.setattr(Sender, "_wake", lambda _: None)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _patient(request: pytest.FixtureRequest) -> Iterator[None]:
     """The 2 s that a callable has are no matter of how busy the machine is that runs the tests, but where they are what
@@ -61,5 +68,4 @@ def pytest_collection() -> Generator[None, object, object]:
     try:
         return (yield)
     finally:
-        gc.freeze()
         gc.enable()
