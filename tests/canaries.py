@@ -93,7 +93,7 @@ ANSWERS: dict[str, Answer] = {
     "a header that is none": raw(OK + ALL.encode() + b"\r\n\r\n"),
     "wrong length": raw(OK + b"Content-Length: 9999\r\n\r\n" + ALL.encode()),
     "broken chunks": raw(OK + b"Transfer-Encoding: chunked\r\n\r\n" + ALL.encode()),
-    "bomb": reply(200, {"Content-Encoding": "gzip"}, bomb()),
+    "bomb": lambda line: reply(200, {"Content-Encoding": "gzip"}, bomb())(line),
     "interim answers for ever": flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 40),
     "no TLS": lambda line: line.send(ALL.encode() + b"\r\n\r\n"),
 }

@@ -1,17 +1,20 @@
-"""What holds for every test: the fixture of the promises that both shells keep, and two things that are made once."""
+"""What holds for every test: the fixture of the promises that both shells keep, and what is made or done once."""
 
 import functools
+import gc
 import os
 import signal
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+import sitecustomize  # what every interpreter that tests start begins with, this one too  # noqa: F401
 from drive import ShellKind
 
 from reve_middleware import asking
+from reve_middleware.sender import Sender
 
 # An environment may forbid bytecode, as containers often do: pytest would then rewrite every test anew in each worker,
 # and each of the hundreds of interpreters that tests start would compile the package anew.
@@ -42,9 +45,33 @@ def shell(request: pytest.FixtureRequest) -> Iterator[ShellKind]:
     kind.close()
 
 
-@pytest.fixture(autouse=True)
-def _patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of thousands of sites would start a thread for its one push, where nobody asks what the bot was told."""
+    monkeypatch.setattr(Sender, "_wake", lambda _: None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _patient(request: pytest.FixtureRequest) -> Iterator[None]:
     """The 2 s that a callable has are no matter of how busy the machine is that runs the tests, but where they are what
     is tested: a file with TESTS_LIMITS."""
-    if not hasattr(request.module, "TESTS_LIMITS"):
-        monkeypatch.setattr(asking, "ASK_SECONDS", 20.0)
+    with pytest.MonkeyPatch.context() as patch:
+        if not hasattr(request.module, "TESTS_LIMITS"):
+            patch.setattr(asking, "ASK_SECONDS", 20.0)
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Nearly nine thousand tests and all frameworks stay until the end: no garbage collection looks through them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """One more than there are processors: while a test waits for a server or a browser, another goes on."""
+    return (yield) + 1

@@ -24,7 +24,7 @@ BRIDGE = {
     "Content-Type": "application/json",
 }
 REPORT = json.dumps({"session_id": "s-1", "chatbot_id": "bot"}).encode()
-SHORT = 0.02
+SHORT = 0.05
 """Seconds, in place of the real limits."""
 
 
@@ -230,7 +230,7 @@ def test_a_callable_that_hangs_three_times_is_left_alone(
     assert said(caplog) == [
         (
             "timed_out",
-            f"{keyword}= took more than 0.02 s (read what the login has loaded); the visitor counts as unknown",
+            f"{keyword}= took more than 0.05 s (read what the login has loaded); the visitor counts as unknown",
         ),
         ("suspended", f"{keyword}= took too long three times in a row: it is not asked for 30 s"),
     ]

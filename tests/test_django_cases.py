@@ -81,6 +81,7 @@ def response_of(line: Line, headers: dict[str, str], form: str, kind: Kind) -> A
     return response
 
 
+@pytest.mark.usefixtures("nothing_is_sent")
 @pytest.mark.parametrize("line", TABLE, ids=[line.name for line in TABLE])
 def test_the_same_bytes_come_out_of_django(shell: Kind, line: Line) -> None:
     """A page gets the tag behind its head and nothing else; what is no page leaves as it came: whole, with its length

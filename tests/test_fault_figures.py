@@ -100,8 +100,8 @@ def test_a_webhook_that_drips() -> None:
 
 
 def test_a_bomb() -> None:
-    """An answer that would unpack to 300 MB costs the process nothing."""
-    assert held(on_loopback.bomb(answers=3))
+    """An answer that would unpack to 60 MB costs the process nothing."""
+    assert held(on_loopback.bomb(60 * on_loopback.MIB, answers=3))
 
 
 def test_redirects_to_a_second_server() -> None:

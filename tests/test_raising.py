@@ -62,6 +62,7 @@ def went_out(form: str, application: Any, visitor: str) -> tuple[Exception, Any,
     return error, server.head, [b"(head)"] * (server.gone_out is not None) + server.chunks
 
 
+@pytest.mark.usefixtures("nothing_is_sent")
 @pytest.mark.parametrize("visitor", VISITORS)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", RAISED_AFTER)

@@ -14,7 +14,6 @@ from drive import HOST, KEY, WSGI_STYLES, Call, Last, Reply, ShellKind, Start, a
 
 import reve_middleware
 from reve_middleware.cookie import Cookies, Ids
-from reve_middleware.sender import Sender
 
 SCRIPT = (Path(reve_middleware.__file__).parent / "bridge.js").read_bytes()
 URL = f"/_reve/bridge.js?v={hashlib.sha256(SCRIPT).hexdigest()[:16]}"
@@ -208,12 +207,7 @@ def through(form: str, line: Line, headers: dict[str, str], visitor: str) -> tup
         kind.close()
 
 
-@pytest.fixture(autouse=True)
-def _nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of thousands of sites would start a thread for its one push, and here nobody asks what the bot was told."""
-    monkeypatch.setattr(Sender, "_wake", lambda _: None)
-
-
+@pytest.mark.usefixtures("nothing_is_sent")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("line", TABLE, ids=[line.name for line in TABLE])
 def test_the_same_bytes_come_out_of_both_shells(line: Line, form: str) -> None:

@@ -53,6 +53,7 @@ def test_it_is_trio_that_runs(shell: ShellKind) -> None:
     assert tasks[0] is tasks[1]
 
 
+@pytest.mark.usefixtures("nothing_is_sent")
 @pytest.mark.parametrize("line", test_table.TABLE, ids=[line.name for line in test_table.TABLE])
 def test_the_same_bytes_come_out_under_trio(line: test_table.Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page gets the tag behind its head and nothing else; what is no page leaves as the same messages."""
@@ -60,6 +61,7 @@ def test_the_same_bytes_come_out_under_trio(line: test_table.Line, monkeypatch: 
     test_table.test_the_same_bytes_come_out_of_both_shells(line, "asgi")
 
 
+@pytest.mark.usefixtures("nothing_is_sent")
 @pytest.mark.parametrize("visitor", test_raising.VISITORS)
 @pytest.mark.parametrize("name", test_raising.RAISED_AFTER)
 def test_the_same_exception_comes_out_under_trio(name: str, visitor: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,6 +133,13 @@ class Site:
         way = httpx.HTTPTransport(uds=self._path, limits=httpx.Limits(max_keepalive_connections=0), trust_env=False)
         return httpx.Client(base_url=self.url, transport=way, timeout=PATIENCE, trust_env=False)
 
+    def connect(self) -> socket.socket:
+        """A connection for a request by hand."""
+        sock = socket.socket(socket.AF_UNIX if self._path else socket.AF_INET)
+        sock.settimeout(PATIENCE)
+        sock.connect(self._path or ("127.0.0.1", int(self.url.rpartition(":")[2])))
+        return sock
+
     def send(self, client: httpx.Client, request: httpx.Request) -> Future[httpx.Response]:
         """Send a request that was built before, cookies and all, in a thread."""
         return self._pool.submit(client.send, request)
