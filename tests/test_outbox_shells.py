@@ -112,7 +112,7 @@ def test_signed_out_on_a_machine(shell: ShellKind, path: Path) -> None:
 
     person = dict(PERSON)
     keywords = {"outbox": path, "profile": lambda request: dict(person)}
-    shell.webhook.answers.append(503)
+    shell.webhook.answers.append((503, {"Retry-After": "300"}))  # longer than the test
     one = shell.site(shop, **keywords)
     other = Visitor(shell.wrap(shell.application(shop), **keywords), shell)
     one.capture()
