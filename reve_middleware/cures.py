@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .webhook import Outcome
+    from .outcome import Outcome
 
 REFUSED = "bot %s refused a push (%s); it is dropped%s"
 NOT_REACHED = "bot %s is not reached (%s); pushes wait%s"

@@ -27,8 +27,9 @@ from .threads import DaemonThreads, importing, run_in
 
 if TYPE_CHECKING:
     from .outbox import Outbox
+    from .outcome import Outcome
     from .settings import Settings
-    from .webhook import Clients, Outcome
+    from .webhook import Clients
 
 log = logging.getLogger("reve_middleware")
 
@@ -242,7 +243,7 @@ class Run:
 
     async def _carry(self, letter: Letter, clients: Clients) -> None:
         """One letter, from the claim to the verdict."""
-        from .webhook import Outcome
+        from .outcome import Outcome
 
         began = self._clock()
         push = letter.push
@@ -267,7 +268,8 @@ class Run:
         self._wanted.set()
 
     async def _attempt(self, letter: Letter, clients: Clients) -> Outcome:
-        from .webhook import Outcome, attempt
+        from .outcome import Outcome
+        from .webhook import attempt
 
         letter.attempts += 1
         push = letter.push

@@ -27,7 +27,8 @@ from .recollection import Recent
 from .threads import DaemonThreads, run_in
 
 if TYPE_CHECKING:
-    from .webhook import Clients, Outcome
+    from .outcome import Outcome
+    from .webhook import Clients
 
 TOO_OLD = 7200.0
 """Seconds after which a push is not delivered any more, as in the outbox."""
@@ -162,7 +163,8 @@ class _Errand:
         raise SettingsError(f"a push is for the bot {wanted}: pass it as bots=, or set REVE_CHATBOT_ID")
 
     async def attempt(self, bot: Bot) -> Outcome:
-        from .webhook import Outcome, attempt, quietly
+        from .outcome import Outcome
+        from .webhook import attempt, quietly
 
         token = CurrentToken(bot.token)
         with quietly():

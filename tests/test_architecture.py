@@ -31,7 +31,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clock": set(),
     "concurrency": set(),
     "csp": set(),
-    "cures": set(),
+    "outcome": set(),
+    "cures": {"outcome"},
     "errors": set(),
     "gate": set(),
     "hints": set(),
@@ -68,8 +69,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "outbox": {"database", "intake", "ledger", "mailbox", "messages", "push", "recollection", "writer"},
     "bearer": {"bot", "hints", "threads"},
     "metrics": {"errors"},
-    "webhook": {"bot", "push", "settings", "wire"},
-    "delivery": {"bearer", "cures", "gate", "mailbox", "notes", "push", "settings", "threads", "webhook"},
+    "webhook": {"bot", "outcome", "wire"},
+    "delivery": {"bearer", "cures", "gate", "mailbox", "notes", "outcome", "push", "settings", "threads", "webhook"},
     "sender": {
         "clock", "concurrency", "delivery", "gate", "mailbox", "messages", "notes", "outbox", "push", "settings",
         "threads",
@@ -77,7 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "settling": {"clock", "sender"},
     "handoff": {"asking", "concurrency", "errors", "messages", "notes", "push", "recollection", "threads"},
-    "worker": {"bearer", "bot", "errors", "gate", "push", "recollection", "settings", "threads", "webhook"},
+    "worker": {"bearer", "bot", "errors", "gate", "outcome", "push", "recollection", "settings", "threads", "webhook"},
     # The shells.
     "asking": {"concurrency", "hints", "messages", "notes", "threads"},
     "application": {"arguments", "asking", "errors"},
@@ -134,9 +135,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "check.caching": {"bot", "check.finding", "check.page", "check.response"},
     "check.refusals": {"capture", "check.finding", "check.response"},
     "check.cookies": {"check.finding", "check.refusals", "check.response"},
-    "check.link": {"check.finding", "webhook"},
+    "check.link": {"check.finding", "outcome"},
     "check.browser": {
-        "__init__", "capture", "check.caching", "check.cookies", "check.finding", "check.response", "webhook",
+        "__init__", "capture", "check.caching", "check.cookies", "check.finding", "check.response", "outcome", "webhook",
     },
     "check.look": {
         "bot", "bridge", "capture", "check.browser", "check.caching", "check.cookies", "check.finding", "check.link",
@@ -149,7 +150,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 PURE = (
     "bridge", "capture", "cookie", "csp", "cures", "errors", "exchange", "gate", "handover", "hints", "inject", "mark",
-    "messages", "push", "recollection", "routes", "settings", "visitor", "check.caching", "check.cookies",
+    "messages", "outcome", "push", "recollection", "routes", "settings", "visitor", "check.caching", "check.cookies",
     "check.finding",
     "check.link", "check.markup", "check.page", "check.policy", "check.refusals", "check.response", "check.script",
     "check.tag",

@@ -29,7 +29,8 @@ from faults import (
 )
 
 from reve_middleware import webhook
-from reve_middleware.webhook import Clients, Outcome, attempt
+from reve_middleware.outcome import Outcome
+from reve_middleware.webhook import Clients, attempt
 from reve_middleware.wire import Wire
 
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -15,7 +15,7 @@ from reve_middleware.check.finding import Finding
 from reve_middleware.check.page import Page
 from reve_middleware.check.refusals import Probe
 from reve_middleware.check.response import Response, received
-from reve_middleware.webhook import Outcome, judge
+from reve_middleware.outcome import Outcome, judge
 
 URL = "https://shop.example/bread/rye"
 SCRIPT, DIGEST = bridge.script()

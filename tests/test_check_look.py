@@ -13,7 +13,7 @@ from reve_middleware.check import browser, look
 from reve_middleware.check.finding import Report
 from reve_middleware.check.look import Wish
 from reve_middleware.check.response import LARGEST_BODY
-from reve_middleware.webhook import Outcome
+from reve_middleware.outcome import Outcome
 
 MOST = 25
 """Requests of a look at a right site, and some more."""

@@ -116,7 +116,7 @@ def test_plain_text_where_no_terminal_is(line: list[str], monkeypatch: pytest.Mo
 
 
 def refuse(*_: object, **__: object) -> object:
-    from reve_middleware.webhook import Outcome
+    from reve_middleware.outcome import Outcome
 
     return Outcome("refused", "status_400", 400)
 

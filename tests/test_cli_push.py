@@ -16,7 +16,7 @@ from terminals import a_terminal
 from reve_middleware.cli import main
 from reve_middleware.cli.explain import REASONS, explain
 from reve_middleware.cli.group import commands
-from reve_middleware.webhook import Outcome
+from reve_middleware.outcome import Outcome
 
 NAMES = ("REVE_WEBHOOK_URL", "REVE_TOKEN", "REVE_CHATBOT_ID")
 SESSION = "session-canary"

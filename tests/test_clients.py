@@ -20,7 +20,8 @@ from delivering import Log, Results, push, sending, settings
 from faults import Answer, FaultServer, drip, raw, refusing, reply, reset, reset_after_request, silence, unanswered
 from test_webhook_tls import certificate, serving
 
-from reve_middleware.webhook import HTTP_LOGGERS, judge_exception
+from reve_middleware.outcome import judge_exception
+from reve_middleware.webhook import HTTP_LOGGERS
 
 HERE = Path(__file__).parent
 LIBRARIES = {"httpx": httpx, "httpx2": httpx2}

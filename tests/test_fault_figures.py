@@ -161,7 +161,7 @@ MUTANTS: list[tuple[str, object, Callable[[], list[Row]]]] = [
     ("reve_middleware.mailbox.Mailbox.too_old", 2.0, lambda: figures.resets(50)),
     ("reve_middleware.bearer.CurrentToken.refused", lambda *_: False, lambda: figures.rotation(50)),
     ("reve_middleware.delivery.HELD_FOR_TOKEN", 20.0, figures.wrong_token),
-    ("reve_middleware.webhook.parse_retry_after", lambda *_: None, figures.retry_after),
+    ("reve_middleware.outcome.parse_retry_after", lambda *_: None, figures.retry_after),
     ("reve_middleware.mailbox.MOST_CHATS_OF_ONE_VISITOR", 50, lambda: figures.one_visitor(200, 10)),
     ("reve_middleware.delivery.Run._may_try", without_own_slots, lambda: on_loopback.dripping(0.5, 0.05, 20)),
     ("httpx.AsyncClient.stream", with_redirects, on_loopback.redirects),

@@ -27,7 +27,8 @@ from watching import (
 
 from reve_middleware.delivery import Result
 from reve_middleware.messages import Offered
-from reve_middleware.webhook import HTTP_LOGGERS, Outcome
+from reve_middleware.outcome import Outcome
+from reve_middleware.webhook import HTTP_LOGGERS
 
 
 @pytest.fixture(autouse=True)

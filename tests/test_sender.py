@@ -11,7 +11,7 @@ from faults import PATIENCE, FaultServer, held, reply, reset
 from reve_middleware import delivery, gate
 from reve_middleware.cures import cure_of
 from reve_middleware.delivery import Result
-from reve_middleware.webhook import Outcome
+from reve_middleware.outcome import Outcome
 
 
 @pytest.fixture(autouse=True)

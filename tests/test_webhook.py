@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reve_middleware import webhook
-from reve_middleware.webhook import Outcome, judge, parse_retry_after
+from reve_middleware.outcome import Outcome, judge, parse_retry_after
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -22,7 +22,8 @@ from faults import (
 from test_attempt import attempts
 
 from reve_middleware import webhook
-from reve_middleware.webhook import Outcome, OwnClient
+from reve_middleware.outcome import Outcome
+from reve_middleware.webhook import OwnClient
 
 TLS = Outcome("hold", "tls")
 

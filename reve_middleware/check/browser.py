@@ -18,7 +18,8 @@ import httpx
 
 from reve_middleware import __version__
 from reve_middleware.capture import CHECK
-from reve_middleware.webhook import Outcome, judge_exception, quietly
+from reve_middleware.outcome import Outcome, judge_exception
+from reve_middleware.webhook import quietly
 
 from .caching import is_trustworthy
 from .cookies import deletes, set_cookies, without

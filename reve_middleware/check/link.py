@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reve_middleware.webhook import Outcome
+from reve_middleware.outcome import Outcome
 
 from .finding import Finding
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from reve_middleware.webhook import Outcome
+    from reve_middleware.outcome import Outcome
 
 COPY_LINK = "Copy the webhook link anew from the bot's webhook settings in REVE's dashboard."
 NOT_AGAIN = (
