@@ -355,6 +355,18 @@ def test_headers_that_can_be_read_once(wsgi: ShellKind, call: Call) -> None:
     assert (reply.body, reply.headers[:2]) == (REWRITTEN, [(name.lower(), value) for name, value in GROWN])
 
 
+@pytest.mark.parametrize("headers", [(), (("Content-Type", "application/json"),)])
+@pytest.mark.parametrize("call", [Call(), Call(headers=CHAT)], ids=["stranger", "known"])
+def test_headers_in_a_tuple_stay_in_it(wsgi: ShellKind, call: Call, headers: Any) -> None:
+    """Pyramid's own tests start a response with an empty tuple: what is not changed is the very same object."""
+    seen: list[Any] = []
+
+    layer = wsgi.wrap(saying(headers, [b"{}"]), profile=lambda request: None)
+    layer(environ_of(call), lambda status, headers: seen.append(headers))
+    assert seen == [headers]
+    assert seen[0] is headers
+
+
 def test_an_inner_layer_may_take_the_cookies_away(wsgi: ShellKind, caplog: pytest.LogCaptureFixture) -> None:
     """Where the environ has no cookies any more there is no chat; the page is a page, and nobody is at fault."""
 
