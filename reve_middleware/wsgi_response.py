@@ -71,7 +71,7 @@ class Response:
         self.held = self.searching = False
         page: Page | None = None
         try:
-            if type(headers) is not list and type(headers) is not tuple:
+            if not isinstance(headers, (list, tuple)):
                 headers = list(headers)  # against PEP 3333; it may be one that can be read once
             asked = self._look(headers) if self.has_chat else None
             if asked is not None:

@@ -137,7 +137,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "check.cookies": {"check.finding", "check.refusals", "check.response"},
     "check.link": {"check.finding", "outcome"},
     "check.browser": {
-        "__init__", "capture", "check.caching", "check.cookies", "check.finding", "check.response", "outcome", "webhook",
+        "__init__", "capture", "check.caching", "check.cookies", "check.finding", "check.response", "outcome",
+        "webhook",
     },
     "check.look": {
         "bot", "bridge", "capture", "check.browser", "check.caching", "check.cookies", "check.finding", "check.link",
