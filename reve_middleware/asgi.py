@@ -55,7 +55,10 @@ class ReveMiddleware(Shell):
             if answer is not None:
                 return await _send(answer, send)
 
-        mount = scope.get("root_path", "")
+        try:
+            mount = scope["root_path"]
+        except KeyError:  # servers may leave it out
+            mount = ""
         route = EVERYWHERE if self._all_alike else self._settings.routes.of(inside(path, mount) if mount else path)
         cookie = destination = None
         if route is not NOWHERE:  # there a view may still say something; its browser is listened to then

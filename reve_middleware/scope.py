@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 from .inject import REFUSED, page_type
 from .messages import Request
 
-PAGE_DESTINATIONS = (b"document", None, b"iframe", b"frame")
+PAGE_DESTINATIONS = frozenset({b"document", None, b"iframe", b"frame"})
 """Of requests that may be for a page: `inject.PAGE_DESTINATIONS`, and of clients that do not say."""
 PLAIN_DESTINATIONS = (b"empty", b"document", None)
 """Of requests about which `Quiet.look` may be asked."""
@@ -74,7 +74,10 @@ def told_by_browser(scope: Scope, name: bytes) -> tuple[bytes | None, bytes | No
     """The one `Cookie` header value with that name in it, and `Sec-Fetch-Dest`; Nones where there are none.
 
     From the end, where browsers send them, and no further than needed."""
-    headers = scope.get("headers", ())
+    try:
+        headers, version = scope["headers"], scope["http_version"]
+    except KeyError:  # it is made by hand
+        headers, version = None, scope.get("http_version")
     if type(headers) is not list:
         headers = headers_of(scope)
     cookie: bytes | None = None
@@ -84,9 +87,9 @@ def told_by_browser(scope: Scope, name: bytes) -> tuple[bytes | None, bytes | No
     for header, value in headers[::-1]:
         if header == b"cookie":
             if not has_cookie:
-                if value.find(name) >= 0:  # `in` takes twice as long: it tries the name as a number first
+                if value.partition(name)[1]:  # `find` takes half as long again, and `in` three times as long
                     cookie = value if cookie is None else AMBIGUOUS
-                has_cookie = scope.get("http_version") in ONE_COOKIE_HEADER
+                has_cookie = version in ONE_COOKIE_HEADER
         elif header == b"sec-fetch-dest":
             if destination is None:
                 destination = value
