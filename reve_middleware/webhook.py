@@ -173,7 +173,8 @@ class OwnClient:
                 pass
             yield Answer(head.status_code, httpx.Headers(head.headers.raw_items()), partial(self._body, wire))
         finally:
-            if self._http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+            is_over = self._http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
+            if is_over and not self._http.trailing_data[0]:  # what else was said would be the next push's answer
                 self._http.start_next_cycle()
                 self._until = asyncio.get_running_loop().time() + IDLE_SECONDS
             else:
