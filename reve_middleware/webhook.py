@@ -183,7 +183,7 @@ class OwnClient:
     async def _connected(self, origin: tuple[str, str, int]) -> Wire:
         """The connection there is, if it can be used again; else a new one."""
         if self._wire is not None:
-            if self._to == origin and self._wire.is_quiet and asyncio.get_running_loop().time() < self._until:
+            if self._to == origin and asyncio.get_running_loop().time() < self._until and await self._wire.is_quiet():
                 return self._wire
             await self.aclose()
         scheme, host, port = origin

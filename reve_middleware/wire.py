@@ -56,9 +56,10 @@ class Wire(asyncio.Protocol):
         loop, name = asyncio.get_running_loop(), None if tls is None else host
         return (await loop.create_connection(cls, address, port, ssl=tls, server_hostname=name))[1]
 
-    @property
-    def is_quiet(self) -> bool:
+    async def is_quiet(self) -> bool:
         """While no answer is awaited: whoever speaks then, or leaves, is not asked again."""
+        for _ in range(2):  # the loop looks what has come in one round, and tells in the next
+            await asyncio.sleep(0)
         return not (self._has_ended or self._unread)
 
     def write(self, data: bytes) -> None:

@@ -123,6 +123,34 @@ def test_a_connection_that_ended_meanwhile_is_not_used_again(last: bytes, monkey
         assert server.connections == 2
 
 
+@pytest.mark.parametrize("last", [b"", answer_bytes(408)], ids=["silently", "with a 408"])
+def test_a_connection_that_ended_a_moment_ago_is_not_used_again(last: bytes) -> None:
+    """Nor one of whose end the event loop has not heard yet: some webhooks close each one, and do not say that they
+    will."""
+    is_over = threading.Event()
+    has_ended = threading.Event()
+
+    def answer(line: Line) -> None:
+        line.read()
+        line.send(answer_bytes(204))
+        is_over.wait(PATIENCE)
+        line.send(last)
+        line.sock.close()
+        has_ended.set()
+
+    async def run(url: str) -> list[str]:
+        client = Clients(None).take()
+        first = await attempt(client, bot("b", url), None, b"{}", "tok", 10.0)
+        is_over.set()
+        has_ended.wait(PATIENCE)
+        second = await attempt(client, bot("b", url), None, b"{}", "tok", 10.0)
+        await client.aclose()
+        return [first.reason, second.reason]
+
+    with FaultServer(answer, default=reply(202)) as server:
+        assert asyncio.run(run(server.url)) == ["status_204", "status_202"]
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -138,13 +138,13 @@ def test_who_speaks_unasked_is_not_asked_again() -> None:
     """A connection with unread bytes, or one that ended, is told from one that is merely idle."""
 
     async def test(wire: Wire, transport: Transport) -> None:
-        assert wire.is_quiet
+        assert await wire.is_quiet()
         wire.data_received(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
-        assert not wire.is_quiet
+        assert not await wire.is_quiet()
         await wire.read()
-        assert wire.is_quiet
+        assert await wire.is_quiet()
         wire.eof_received()
-        assert not wire.is_quiet
+        assert not await wire.is_quiet()
 
     with_a_wire(test)
 
