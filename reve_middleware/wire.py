@@ -30,9 +30,10 @@ class Wire(asyncio.Protocol):
 
     @classmethod
     async def connect(cls, host: str, port: int, tls: ssl.SSLContext | None, seconds: float) -> Self:
-        """Within so many seconds in all, of which each of the host's addresses has its share: one that does not answer
-        must not keep the next from being tried. (`happy_eyeballs_delay` is asyncio's alone: uvloop does not know it,
-        and Python 3.11 forgets the winner's socket if it is cancelled at that very moment.)"""
+        """Within so many seconds in all. Until one of the host's addresses is connected to, each has its share of them:
+        one that does not answer must not keep the next from being tried. The handshake has all that is left, for it is
+        several times as long. (`happy_eyeballs_delay` is asyncio's alone: uvloop does not know it, and Python 3.11
+        forgets the winner's socket if it is cancelled at that very moment.)"""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         addresses = [host]
@@ -40,21 +41,31 @@ class Wire(asyncio.Protocol):
             async with asyncio.timeout_at(until):
                 found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        wire = await cls._connect_to_one_of(addresses, port, until)
+        if tls is not None:
+            async with asyncio.timeout_at(until):
+                await wire._shake_hands(tls, host)
+        return wire
+
+    @classmethod
+    async def _connect_to_one_of(cls, addresses: list[str], port: int, until: float) -> Self:
         for left in range(len(addresses), 0, -1):
             try:
-                async with asyncio.timeout((until - loop.time()) / left):
-                    return await cls._connect_to(addresses[-left], port, tls, host)
-            except ssl.SSLError:
-                raise
+                async with asyncio.timeout((until - asyncio.get_running_loop().time()) / left):
+                    return await cls._connect_to(addresses[-left], port)
             except OSError:
                 if left == 1:
                     raise
         raise ConnectionError
 
     @classmethod
-    async def _connect_to(cls, address: str, port: int, tls: ssl.SSLContext | None, host: str) -> Self:
-        loop, name = asyncio.get_running_loop(), None if tls is None else host
-        return (await loop.create_connection(cls, address, port, ssl=tls, server_hostname=name))[1]
+    async def _connect_to(cls, address: str, port: int) -> Self:
+        return (await asyncio.get_running_loop().create_connection(cls, address, port))[1]
+
+    async def _shake_hands(self, tls: ssl.SSLContext, host: str) -> None:
+        loop = asyncio.get_running_loop()
+        transport = await loop.start_tls(self._transport, self, tls, server_hostname=host)
+        self._transport = cast("asyncio.Transport", transport)
 
     async def is_quiet(self) -> bool:
         """While no answer is awaited: whoever speaks then, or leaves, is not asked again."""

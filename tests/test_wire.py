@@ -164,7 +164,7 @@ def connecting(monkeypatch: pytest.MonkeyPatch, outcomes: dict[str, Exception | 
     addresses as they are tried."""
     tried: list[str] = []
 
-    async def connect_to(cls: type[Wire], address: str, port: int, tls: ssl.SSLContext | None, host: str) -> Wire:
+    async def connect_to(cls: type[Wire], address: str, port: int) -> Wire:
         tried.append(address)
         if address not in outcomes:
             return cls()
@@ -176,6 +176,17 @@ def connecting(monkeypatch: pytest.MonkeyPatch, outcomes: dict[str, Exception | 
 
     monkeypatch.setattr(Wire, "_connect_to", classmethod(connect_to))
     return tried
+
+
+def shaking_hands(monkeypatch: pytest.MonkeyPatch, seconds: float, fault: Exception | None = None) -> None:
+    """The handshake takes so long, and ends so."""
+
+    async def shake_hands(self: Wire, tls: ssl.SSLContext, host: str) -> None:
+        await asyncio.sleep(seconds)
+        if fault is not None:
+            raise fault
+
+    monkeypatch.setattr(Wire, "_shake_hands", shake_hands)
 
 
 @pytest.mark.parametrize("fault", [None, ConnectionRefusedError(), OSError("no route to host")])
@@ -205,10 +216,23 @@ def test_no_address_can_be_connected_to(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_certificate_that_is_wrong_is_wrong_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever answers for a name with another's certificate is not passed over: a person has to hear of it."""
     at_addresses(monkeypatch, "192.0.2.1", "192.0.2.2")
-    tried = connecting(monkeypatch, {"192.0.2.1": ssl.SSLCertVerificationError()})
+    tried = connecting(monkeypatch, {})
+    shaking_hands(monkeypatch, 0.0, ssl.SSLCertVerificationError())
     with pytest.raises(ssl.SSLCertVerificationError):
-        asyncio.run(Wire.connect("reve.example", 443, None, 20.0))
+        asyncio.run(Wire.connect("reve.example", 443, ssl.create_default_context(), 20.0))
     assert tried == ["192.0.2.1"]
+
+
+def test_a_handshake_may_take_all_the_time_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A webhook that is far away, or slow, is reached however many addresses it has: only those that do not answer at
+    all are left for the next."""
+    at_addresses(monkeypatch, *(f"192.0.2.{number}" for number in range(1, 9)))
+    tried = connecting(monkeypatch, {})
+    shaking_hands(monkeypatch, 0.2)
+    assert isinstance(asyncio.run(Wire.connect("reve.example", 443, ssl.create_default_context(), 1.0)), Wire)
+    assert tried == ["192.0.2.1"]
+    with pytest.raises(TimeoutError):
+        asyncio.run(Wire.connect("reve.example", 443, ssl.create_default_context(), 0.02))
 
 
 def test_a_name_that_nobody_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
