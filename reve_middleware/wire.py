@@ -74,7 +74,8 @@ class Wire(asyncio.Protocol):
         return not (self._has_ended or self._unread)
 
     def write(self, data: bytes) -> None:
-        self._transport.write(data)
+        """As a view, which shows nothing of it: in its debug mode asyncio logs a write that fails, with its frames."""
+        self._transport.write(memoryview(data))
 
     async def read(self) -> bytes:
         """What has come, as soon as there is something; empty at the end."""

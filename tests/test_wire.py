@@ -56,6 +56,21 @@ def test_a_read_waits_and_takes_what_there_is() -> None:
     with_a_wire(test)
 
 
+def test_what_is_written_is_not_shown() -> None:
+    """Not in a frame of asyncio's either, which logs them where a write fails (in its debug mode)."""
+    shown: list[str] = []
+
+    class Shown(Transport):
+        def write(self, data: Any) -> None:
+            shown.append(repr(data))
+
+    wire = Wire()
+    wire.connection_made(Shown())
+    wire.write(b"Authorization: Bearer s3cret")
+    assert len(shown) == 1
+    assert "s3cret" not in shown[0]
+
+
 def test_what_nobody_reads_stays_in_the_kernel() -> None:
     """A server that goes on sending is no longer listened to, until somebody reads."""
 
