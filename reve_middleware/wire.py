@@ -41,31 +41,10 @@ class Wire(asyncio.Protocol):
             async with asyncio.timeout_at(until):
                 found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
-        wire = await cls._connect_to_one_of(addresses, port, until)
-        if tls is not None:
-            async with asyncio.timeout_at(until):
-                await wire._shake_hands(tls, host)
-        return wire
-
-    @classmethod
-    async def _connect_to_one_of(cls, addresses: list[str], port: int, until: float) -> Self:
-        for left in range(len(addresses), 0, -1):
-            try:
-                async with asyncio.timeout((until - asyncio.get_running_loop().time()) / left):
-                    return await cls._connect_to(addresses[-left], port)
-            except OSError:
-                if left == 1:
-                    raise
-        raise ConnectionError
-
-    @classmethod
-    async def _connect_to(cls, address: str, port: int) -> Self:
-        return (await asyncio.get_running_loop().create_connection(cls, address, port))[1]
-
-    async def _shake_hands(self, tls: ssl.SSLContext, host: str) -> None:
-        loop = asyncio.get_running_loop()
-        transport = await loop.start_tls(self._transport, self, tls, server_hostname=host)
-        self._transport = cast("asyncio.Transport", transport)
+        sock = await _reach_one_of(addresses, port, until)
+        async with asyncio.timeout_at(until):
+            name = None if tls is None else host
+            return (await loop.create_connection(cls, sock=sock, ssl=tls, server_hostname=name))[1]
 
     async def is_quiet(self) -> bool:
         """While no answer is awaited: whoever speaks then, or leaves, is not asked again."""
@@ -122,6 +101,28 @@ class Wire(asyncio.Protocol):
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
+
+
+async def _reach_one_of(addresses: list[str], port: int, until: float) -> socket.socket:
+    for left in range(len(addresses), 0, -1):
+        try:
+            async with asyncio.timeout((until - asyncio.get_running_loop().time()) / left):
+                return await _reach(addresses[-left], port)
+        except OSError:
+            if left == 1:
+                raise
+    raise ConnectionError
+
+
+async def _reach(address: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, (address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _is_address(host: str) -> bool:

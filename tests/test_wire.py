@@ -179,29 +179,31 @@ def connecting(monkeypatch: pytest.MonkeyPatch, outcomes: dict[str, Exception | 
     addresses as they are tried."""
     tried: list[str] = []
 
-    async def connect_to(cls: type[Wire], address: str, port: int) -> Wire:
-        tried.append(address)
-        if address not in outcomes:
-            return cls()
-        fault = outcomes[address]
-        if fault is None:
-            await asyncio.Event().wait()
-        assert fault is not None
-        raise fault
+    async def sock_connect(self: object, sock: object, address: tuple[str, int]) -> None:
+        tried.append(address[0])
+        if address[0] in outcomes:
+            fault = outcomes[address[0]]
+            if fault is None:
+                await asyncio.Event().wait()
+            assert fault is not None
+            raise fault
 
-    monkeypatch.setattr(Wire, "_connect_to", classmethod(connect_to))
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_connect", sock_connect)
+    shaking_hands(monkeypatch, 0.0)
     return tried
 
 
 def shaking_hands(monkeypatch: pytest.MonkeyPatch, seconds: float, fault: Exception | None = None) -> None:
     """The handshake takes so long, and ends so."""
 
-    async def shake_hands(self: Wire, tls: ssl.SSLContext, host: str) -> None:
-        await asyncio.sleep(seconds)
-        if fault is not None:
-            raise fault
+    async def create_connection(self: object, factory: Callable[[], Wire], sock: socket.socket, **_: object) -> Any:
+        with sock:
+            await asyncio.sleep(seconds)
+            if fault is not None:
+                raise fault
+            return None, factory()
 
-    monkeypatch.setattr(Wire, "_shake_hands", shake_hands)
+    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "create_connection", create_connection)
 
 
 @pytest.mark.parametrize("fault", [None, ConnectionRefusedError(), OSError("no route to host")])
@@ -278,7 +280,9 @@ class PlainLoop(asyncio.SelectorEventLoop):
         local_addr: Any = None,
         server_hostname: Any = None,
     ) -> Any:
-        return await super().create_connection(protocol_factory, host, port, ssl=ssl, server_hostname=server_hostname)
+        return await super().create_connection(
+            protocol_factory, host, port, ssl=ssl, sock=sock, server_hostname=server_hostname
+        )
 
 
 def test_any_event_loop_will_do() -> None:
