@@ -160,7 +160,7 @@ def is_ascii_charset(content_type: bytes) -> bool:
 
 def with_tag(headers: Headers, growing: Iterable[int], added: int) -> Headers:
     """The headers of a page that grew by so many bytes; `growing`: those that say so, as `look_at` found them."""
-    changed = headers.copy()
+    changed = list(headers)
     for place in growing:
         name, value = changed[place]
         changed[place] = name, grown(name, value, added)

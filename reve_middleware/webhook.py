@@ -109,7 +109,8 @@ class OwnClient:
                 pass
             yield Answer(head.status_code, httpx.Headers(head.headers.raw_items()), partial(self._body, wire))
         finally:
-            if self._http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+            is_over = self._http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
+            if is_over and not self._http.trailing_data[0]:  # what else was said would be the next push's answer
                 self._http.start_next_cycle()
                 self._until = asyncio.get_running_loop().time() + IDLE_SECONDS
             else:
@@ -118,7 +119,7 @@ class OwnClient:
     async def _connected(self, origin: tuple[str, str, int]) -> Wire:
         """The connection there is, if it can be used again; else a new one."""
         if self._wire is not None:
-            if self._to == origin and self._wire.is_quiet and asyncio.get_running_loop().time() < self._until:
+            if self._to == origin and asyncio.get_running_loop().time() < self._until and await self._wire.is_quiet():
                 return self._wire
             await self.aclose()
         scheme, host, port = origin

@@ -30,9 +30,10 @@ class Wire(asyncio.Protocol):
 
     @classmethod
     async def connect(cls, host: str, port: int, tls: ssl.SSLContext | None, seconds: float) -> Self:
-        """Within so many seconds in all, of which each of the host's addresses has its share: one that does not answer
-        must not keep the next from being tried. (`happy_eyeballs_delay` is asyncio's alone: uvloop does not know it,
-        and Python 3.11 forgets the winner's socket if it is cancelled at that very moment.)"""
+        """Within so many seconds in all. Until one of the host's addresses is connected to, each has its share of them:
+        one that does not answer must not keep the next from being tried. The handshake has all that is left, for it is
+        several times as long. (`happy_eyeballs_delay` is asyncio's alone: uvloop does not know it, and Python 3.11
+        forgets the winner's socket if it is cancelled at that very moment.)"""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         addresses = [host]
@@ -40,29 +41,20 @@ class Wire(asyncio.Protocol):
             async with asyncio.timeout_at(until):
                 found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
-        for left in range(len(addresses), 0, -1):
-            try:
-                async with asyncio.timeout((until - loop.time()) / left):
-                    return await cls._connect_to(addresses[-left], port, tls, host)
-            except ssl.SSLError:
-                raise
-            except OSError:
-                if left == 1:
-                    raise
-        raise ConnectionError
+        sock = await _reach_one_of(addresses, port, until)
+        async with asyncio.timeout_at(until):
+            name = None if tls is None else host
+            return (await loop.create_connection(cls, sock=sock, ssl=tls, server_hostname=name))[1]
 
-    @classmethod
-    async def _connect_to(cls, address: str, port: int, tls: ssl.SSLContext | None, host: str) -> Self:
-        loop, name = asyncio.get_running_loop(), None if tls is None else host
-        return (await loop.create_connection(cls, address, port, ssl=tls, server_hostname=name))[1]
-
-    @property
-    def is_quiet(self) -> bool:
+    async def is_quiet(self) -> bool:
         """While no answer is awaited: whoever speaks then, or leaves, is not asked again."""
+        for _ in range(2):  # the loop looks what has come in one round, and tells in the next
+            await asyncio.sleep(0)
         return not (self._has_ended or self._unread)
 
     def write(self, data: bytes) -> None:
-        self._transport.write(data)
+        """As a view, which shows nothing of it: in its debug mode asyncio logs a write that fails, with its frames."""
+        self._transport.write(memoryview(data))
 
     async def read(self) -> bytes:
         """What has come, as soon as there is something; empty at the end."""
@@ -109,6 +101,28 @@ class Wire(asyncio.Protocol):
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
+
+
+async def _reach_one_of(addresses: list[str], port: int, until: float) -> socket.socket:
+    for left in range(len(addresses), 0, -1):
+        try:
+            async with asyncio.timeout((until - asyncio.get_running_loop().time()) / left):
+                return await _reach(addresses[-left], port)
+        except OSError:
+            if left == 1:
+                raise
+    raise ConnectionError
+
+
+async def _reach(address: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, (address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _is_address(host: str) -> bool:

@@ -190,17 +190,20 @@ def test_keys_of_a_marked_start_are_kept(asgi: ShellKind) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: iter(HTML),
-        lambda: (pair for pair in HTML),
-        lambda: [list(pair) for pair in HTML],
-        lambda: map(list, HTML),
+        lambda pairs: iter(pairs),
+        lambda pairs: (pair for pair in pairs),
+        lambda pairs: [list(pair) for pair in pairs],
+        lambda pairs: map(list, pairs),
+        tuple,
     ],
-    ids=["iterator", "generator", "lists", "map"],
+    ids=["iterator", "generator", "lists", "map", "tuple"],
 )
-def test_headers_may_be_any_iterable(asgi: ShellKind, make: Callable[[], Any]) -> None:
+@pytest.mark.parametrize("length", [[], [len(PAGE)]], ids=["of any length", "with its length"])
+def test_headers_may_be_any_iterable(asgi: ShellKind, make: Callable[[Any], Any], length: list[int]) -> None:
     """An iterable of headers that can be read once is read once, and the server still gets them all."""
-    reply = call_asgi(asgi.wrap(saying({**START, "headers": make()}, BODY)), Call())
-    assert reply.headers == [("content-type", "text/html")]
+    headers = make(HTML + [(b"content-length", b"%d" % size) for size in length])
+    reply = call_asgi(asgi.wrap(saying({**START, "headers": headers}, BODY)), Call())
+    assert reply.headers == [("content-type", "text/html")] + [("content-length", str(len(REWRITTEN))) for _ in length]
     assert reply.body == REWRITTEN
 
 

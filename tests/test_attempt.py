@@ -124,6 +124,54 @@ def test_a_connection_that_ended_meanwhile_is_not_used_again(last: bytes, monkey
         assert server.connections == 2
 
 
+@pytest.mark.parametrize("last", [b"", answer_bytes(408)], ids=["silently", "with a 408"])
+def test_a_connection_that_ended_a_moment_ago_is_not_used_again(last: bytes) -> None:
+    """Nor one of whose end the event loop has not heard yet: some webhooks close each one, and do not say that they
+    will."""
+    is_over = threading.Event()
+    has_ended = threading.Event()
+
+    def answer(line: Line) -> None:
+        line.read()
+        line.send(answer_bytes(204))
+        is_over.wait(PATIENCE)
+        line.send(last)
+        line.sock.close()
+        has_ended.set()
+
+    async def run(url: str) -> list[str]:
+        client = Clients(None).take()
+        first = await attempt(client, bot("b", url), None, b"{}", "tok", 10.0)
+        is_over.set()
+        has_ended.wait(PATIENCE)
+        second = await attempt(client, bot("b", url), None, b"{}", "tok", 10.0)
+        await client.aclose()
+        return [first.reason, second.reason]
+
+    with FaultServer(answer, default=reply(202)) as server:
+        assert asyncio.run(run(server.url)) == ["status_204", "status_202"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(OK + b"Content-Length: 0\r\n\r\n" + answer_bytes(500), id="a second answer"),
+        pytest.param(OK + b"Content-Length: 1\r\n\r\nabc", id="too long a body"),
+        pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n{}", id="a body where none may be"),
+    ],
+)
+def test_more_than_was_asked_for_is_nobody_elses_answer(answer: bytes) -> None:
+    """What follows an answer, even at once, is not taken for the answer to the next push."""
+
+    def say(line: Line) -> None:
+        line.read()
+        line.send(answer)
+
+    with FaultServer(say, default=reply(202)) as server:
+        assert [outcome.reason for outcome in attempts(server.url, 3)][1:] == ["status_202", "status_202"]
+        assert (server.connections, len(server.received)) == (2, 3)
+
+
 def test_one_client_for_several_bots() -> None:
     """A client goes from one bot's host to another's, and leaves no connection open behind it."""
 

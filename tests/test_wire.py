@@ -56,6 +56,21 @@ def test_a_read_waits_and_takes_what_there_is() -> None:
     with_a_wire(test)
 
 
+def test_what_is_written_is_not_shown() -> None:
+    """Not in a frame of asyncio's either, which logs them where a write fails (in its debug mode)."""
+    shown: list[str] = []
+
+    class Shown(Transport):
+        def write(self, data: Any) -> None:
+            shown.append(repr(data))
+
+    wire = Wire()
+    wire.connection_made(Shown())
+    wire.write(b"Authorization: Bearer s3cret")
+    assert len(shown) == 1
+    assert "s3cret" not in shown[0]
+
+
 def test_what_nobody_reads_stays_in_the_kernel() -> None:
     """A server that goes on sending is no longer listened to, until somebody reads."""
 
@@ -138,13 +153,13 @@ def test_who_speaks_unasked_is_not_asked_again() -> None:
     """A connection with unread bytes, or one that ended, is told from one that is merely idle."""
 
     async def test(wire: Wire, transport: Transport) -> None:
-        assert wire.is_quiet
+        assert await wire.is_quiet()
         wire.data_received(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
-        assert not wire.is_quiet
+        assert not await wire.is_quiet()
         await wire.read()
-        assert wire.is_quiet
+        assert await wire.is_quiet()
         wire.eof_received()
-        assert not wire.is_quiet
+        assert not await wire.is_quiet()
 
     with_a_wire(test)
 
@@ -164,18 +179,31 @@ def connecting(monkeypatch: pytest.MonkeyPatch, outcomes: dict[str, Exception | 
     addresses as they are tried."""
     tried: list[str] = []
 
-    async def connect_to(cls: type[Wire], address: str, port: int, tls: ssl.SSLContext | None, host: str) -> Wire:
-        tried.append(address)
-        if address not in outcomes:
-            return cls()
-        fault = outcomes[address]
-        if fault is None:
-            await asyncio.Event().wait()
-        assert fault is not None
-        raise fault
+    async def sock_connect(self: object, sock: object, address: tuple[str, int]) -> None:
+        tried.append(address[0])
+        if address[0] in outcomes:
+            fault = outcomes[address[0]]
+            if fault is None:
+                await asyncio.Event().wait()
+            assert fault is not None
+            raise fault
 
-    monkeypatch.setattr(Wire, "_connect_to", classmethod(connect_to))
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_connect", sock_connect)
+    shaking_hands(monkeypatch, 0.0)
     return tried
+
+
+def shaking_hands(monkeypatch: pytest.MonkeyPatch, seconds: float, fault: Exception | None = None) -> None:
+    """The handshake takes so long, and ends so."""
+
+    async def create_connection(self: object, factory: Callable[[], Wire], sock: socket.socket, **_: object) -> Any:
+        with sock:
+            await asyncio.sleep(seconds)
+            if fault is not None:
+                raise fault
+            return None, factory()
+
+    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "create_connection", create_connection)
 
 
 @pytest.mark.parametrize("fault", [None, ConnectionRefusedError(), OSError("no route to host")])
@@ -205,10 +233,23 @@ def test_no_address_can_be_connected_to(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_certificate_that_is_wrong_is_wrong_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever answers for a name with another's certificate is not passed over: a person has to hear of it."""
     at_addresses(monkeypatch, "192.0.2.1", "192.0.2.2")
-    tried = connecting(monkeypatch, {"192.0.2.1": ssl.SSLCertVerificationError()})
+    tried = connecting(monkeypatch, {})
+    shaking_hands(monkeypatch, 0.0, ssl.SSLCertVerificationError())
     with pytest.raises(ssl.SSLCertVerificationError):
-        asyncio.run(Wire.connect("reve.example", 443, None, 20.0))
+        asyncio.run(Wire.connect("reve.example", 443, ssl.create_default_context(), 20.0))
     assert tried == ["192.0.2.1"]
+
+
+def test_a_handshake_may_take_all_the_time_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A webhook that is far away, or slow, is reached however many addresses it has: only those that do not answer at
+    all are left for the next."""
+    at_addresses(monkeypatch, *(f"192.0.2.{number}" for number in range(1, 9)))
+    tried = connecting(monkeypatch, {})
+    shaking_hands(monkeypatch, 0.2)
+    assert isinstance(asyncio.run(Wire.connect("reve.example", 443, ssl.create_default_context(), 1.0)), Wire)
+    assert tried == ["192.0.2.1"]
+    with pytest.raises(TimeoutError):
+        asyncio.run(Wire.connect("reve.example", 443, ssl.create_default_context(), 0.02))
 
 
 def test_a_name_that_nobody_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +280,9 @@ class PlainLoop(asyncio.SelectorEventLoop):
         local_addr: Any = None,
         server_hostname: Any = None,
     ) -> Any:
-        return await super().create_connection(protocol_factory, host, port, ssl=ssl, server_hostname=server_hostname)
+        return await super().create_connection(
+            protocol_factory, host, port, ssl=ssl, sock=sock, server_hostname=server_hostname
+        )
 
 
 def test_any_event_loop_will_do() -> None:
