@@ -14,8 +14,8 @@ import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import h11
 import httpx
@@ -32,6 +32,8 @@ CONNECT_SECONDS = 3.0
 """With the handshake. The deadline of the whole attempt bounds the rest."""
 MOST_OF_A_HEAD = 100 * 1024
 """Bytes of an answer's head, as in httpx."""
+AT_ONCE_SECONDS = 1.0
+"""A connection that ends within them was over; later, somebody may have been at work on the push."""
 IDLE_SECONDS = 5.0
 """How long a connection is kept for the next push: as httpx does, and less than most servers keep one."""
 HEADERS = {
@@ -70,6 +72,10 @@ class Secrets(httpx.Auth):
         return request
 
 
+Origin: TypeAlias = tuple[str, str, int]
+"""Scheme, host, port."""
+
+
 class Answer(NamedTuple):
     """What of a response is looked at, as httpx calls it."""
 
@@ -86,7 +92,7 @@ class OwnClient:
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
         self._wire: Wire | None = None
-        self._to: tuple[str, str, int] | None = None
+        self._to: Origin | None = None
         self._http: h11.Connection
         self._until = 0.0
         """When the connection has been idle for too long (seconds of the event loop)."""
@@ -101,41 +107,67 @@ class OwnClient:
             (b"Content-Length", b"%d" % len(body)),
         ]
         request = h11.Request(method=b"POST", target=path, headers=headers)
-        wire = await self._connected(origin)
         try:
-            events: list[h11.Event] = [request, h11.Data(data=body), h11.EndOfMessage()]
-            wire.write(b"".join(self._http.send(event) or b"" for event in events))
-            while type(head := await self._next(wire)) is h11.InformationalResponse:
-                pass
-            yield Answer(head.status_code, httpx.Headers(head.headers.raw_items()), partial(self._body, wire))
+            head = await self._head(origin, [request, h11.Data(data=body), h11.EndOfMessage()])
+            yield Answer(head.status_code, httpx.Headers(head.headers.raw_items()), self._body)
         finally:
-            is_over = self._http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
-            if is_over and not self._http.trailing_data[0]:  # what else was said would be the next push's answer
-                self._http.start_next_cycle()
-                self._until = asyncio.get_running_loop().time() + IDLE_SECONDS
-            else:
-                await self.aclose()
+            await self._end()
 
-    async def _connected(self, origin: tuple[str, str, int]) -> Wire:
-        """The connection there is, if it can be used again; else a new one."""
+    async def _head(self, origin: Origin, events: list[h11.Event]) -> h11.Response:
+        """Send, and wait for the head of the answer. A connection that was used before and ends without a word had been
+        over before the push came: that goes out once more, on a new one (RFC 9110 §9.2.2: a client may, where it knows
+        that the same may be said twice)."""
+        began = asyncio.get_running_loop().time()
+        is_old = await self._connect(origin)
+        try:
+            return await self._ask(events)
+        except (ConnectionError, h11.RemoteProtocolError):
+            late = asyncio.get_running_loop().time() - began > AT_ONCE_SECONDS
+            if not is_old or late or self._http.trailing_data[0]:
+                raise
+        await self.aclose()
+        await self._connect(origin)
+        return await self._ask(events)
+
+    async def _ask(self, events: list[h11.Event]) -> h11.Response:
+        assert self._wire is not None  # noqa: S101
+        self._wire.write(b"".join(self._http.send(event) or b"" for event in events))
+        while isinstance(head := await self._next(), h11.InformationalResponse):
+            pass
+        return head  # type: ignore[no-any-return]
+
+    async def _end(self) -> None:
+        """Keep the connection if it can be used again."""
+        if self._wire is None:
+            return
+        is_over = self._http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
+        if is_over and not self._http.trailing_data[0]:  # what else was said would be the next push's answer
+            self._http.start_next_cycle()
+            self._until = asyncio.get_running_loop().time() + IDLE_SECONDS
+        else:
+            await self.aclose()
+
+    async def _connect(self, origin: Origin) -> bool:
+        """Have a connection: True where it is the one that was used before, which can be used again."""
         if self._wire is not None:
             if self._to == origin and asyncio.get_running_loop().time() < self._until and await self._wire.is_quiet():
-                return self._wire
+                return True
             await self.aclose()
         scheme, host, port = origin
         self._wire = await Wire.connect(host, port, self._context if scheme == "https" else None, CONNECT_SECONDS)
         self._to = origin
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_OF_A_HEAD)
-        return self._wire
+        return False
 
-    async def _next(self, wire: Wire) -> Any:
+    async def _next(self) -> Any:
         """The next event of the answer."""
+        assert self._wire is not None  # noqa: S101
         while (event := self._http.next_event()) is h11.NEED_DATA:
-            self._http.receive_data(await wire.read())
+            self._http.receive_data(await self._wire.read())
         return event
 
-    async def _body(self, wire: Wire) -> AsyncIterator[bytes]:
-        while isinstance(event := await self._next(wire), h11.Data):
+    async def _body(self) -> AsyncIterator[bytes]:
+        while isinstance(event := await self._next(), h11.Data):
             yield bytes(event.data)
 
     async def aclose(self) -> None:
@@ -152,7 +184,7 @@ def _parts(link: str) -> tuple[httpx.URL, bytes]:
 
 
 @lru_cache(16)
-def _target(link: str) -> tuple[tuple[str, str, int], bytes, bytes]:
+def _target(link: str) -> tuple[Origin, bytes, bytes]:
     """Of a link: where to connect, the header `Host`, and the path."""
     url = httpx.URL(link)
     port = url.port or (443 if url.scheme == "https" else 80)

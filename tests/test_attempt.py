@@ -172,6 +172,38 @@ def test_more_than_was_asked_for_is_nobody_elses_answer(answer: bytes) -> None:
         assert (server.connections, len(server.received)) == (2, 3)
 
 
+@pytest.mark.parametrize("end", [close_after_request, reset_after_request])
+def test_a_connection_that_ends_as_the_push_goes_out(end: Answer) -> None:
+    """A kept connection that a webhook ends at the very moment it is used again costs the push nothing: that goes out
+    once more at once, on a new one."""
+    with FaultServer(reply(204), end, default=reply(202)) as server:
+        assert [outcome.reason for outcome in attempts(server.url, 2)] == ["status_204", "status_202"]
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("end", [close_after_request, reset_after_request])
+def test_a_push_goes_out_once_more_and_no_more(end: Answer) -> None:
+    """A new connection that ends without an answer is a failure; the schedule decides when to try again."""
+    with FaultServer(end, reply(204), end, end, default=reply(202)) as server:
+        reasons = [outcome.reason for outcome in attempts(server.url, 4)]
+        assert reasons == ["network", "status_204", "network", "status_202"]
+        assert server.connections == 4
+
+
+def test_a_push_that_was_answered_in_part_does_not_go_out_again() -> None:
+    """Whoever has begun to answer has had the push."""
+    with FaultServer(reply(204), raw(b"HTTP/1.1 20"), default=reply(202)) as server:
+        assert [outcome.reason for outcome in attempts(server.url, 2)] == ["status_204", "network"]
+        assert server.connections == 1
+
+
+def test_a_push_that_somebody_worked_at_does_not_go_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor where the connection ended late: the webhook may have failed over it."""
+    monkeypatch.setattr(webhook, "AT_ONCE_SECONDS", -1.0)
+    with FaultServer(reply(204), close_after_request, default=reply(202)) as server:
+        assert [outcome.reason for outcome in attempts(server.url, 2)] == ["status_204", "network"]
+
+
 def test_one_client_for_several_bots() -> None:
     """A client goes from one bot's host to another's, and leaves no connection open behind it."""
 
