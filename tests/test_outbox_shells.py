@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from delivering import listening
 from drive import KEYWORDS, Call, ShellKind, Visitor, Webhook, asgi_app, page, scope_of, side_by_side
 from outboxes import UNUSABLE, rows
 
-from reve_middleware import ReveMiddleware, clock, database, sign_out
+from reve_middleware import ReveMiddleware, clock, database, delivery, sign_out
 
 PERSON = {"id": "7", "name": "Ada"}
 
@@ -90,8 +91,13 @@ def test_once_on_a_machine(shell: ShellKind, path: Path) -> None:
     assert [posted.data for posted in shell.webhook.posts] == [PERSON]
 
 
-def test_what_a_dead_process_left_is_sent_by_the_next(shell: ShellKind, path: Path) -> None:
+def test_what_a_dead_process_left_is_sent_by_the_next(
+    shell: ShellKind, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a killed process left is sent by a new one as soon as it serves anybody, without another push."""
+    monkeypatch.setattr(
+        delivery, "random", SimpleNamespace(random=lambda: 1.0)
+    )  # the longest wait for the next attempt
     shell.webhook.answers.append(503)
     first = shell.site(outbox=path, profile=lambda request: PERSON)
     first.capture()
