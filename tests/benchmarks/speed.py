@@ -2,6 +2,7 @@
 
     python tests/benchmarks/speed.py [--only WORD ...] [--quick] [--json]
 
+    memory       what waits, for 1, 10³ and 10⁵ profiles
     asgi, wsgi   requests in process: what each layer adds to a bare application
     injection    the tag, by size of the page and by chunks
     cookies      reading and writing the two signed cookies
@@ -9,7 +10,6 @@
     outbox       the same, stored on disk
     delivery     pushes to a local server
     servers      CPU of uvicorn's process under load
-    memory       what waits, for 1, 10³ and 10⁵ profiles
     growth       a request, for 1, 10³ and 10⁵ visitors, chats and bots
 
 All of it takes some minutes; leave the machine alone meanwhile. One process or one run holds all competitors of a
@@ -32,9 +32,9 @@ import speed_peers  # noqa: E402
 from speed_rounds import Row, report, table  # noqa: E402
 
 PARTS = (
-    "asgi", "wsgi", "injection", "cookies", "offering", "outbox", "delivery", "servers", "memory", "growth",
+    "memory", "asgi", "wsgi", "injection", "cookies", "offering", "outbox", "delivery", "servers", "growth",
 )  # fmt: skip
-"""Each is a file speed_<part>.py with a `run`."""
+"""Each is a file speed_<part>.py with a `run`. Memory comes first: what other parts leave behind would count."""
 
 
 def main() -> int:
