@@ -101,7 +101,7 @@ def test_a_part_that_is_not_there(capsys: pytest.CaptureFixture[str], monkeypatc
     with pytest.raises(SystemExit) as left:
         speed.main()
     assert left.value.code == 2
-    names = "asgi, wsgi, injection, cookies, offering, outbox, delivery, servers, memory, growth"
+    names = "memory, asgi, wsgi, injection, cookies, offering, outbox, delivery, servers, growth"
     assert f"no part is called wsig; there are {names}\n" in capsys.readouterr().err
 
 
