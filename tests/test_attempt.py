@@ -94,11 +94,8 @@ def test_a_connection_is_used_again() -> None:
         assert server.connections == 1
 
 
-@pytest.mark.parametrize("last", [b"", answer_bytes(408)], ids=["silently", "with a 408"])
-def test_a_connection_that_ended_meanwhile_is_not_used_again(last: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A webhook may close a connection that is idle, and say so: the next attempt has one of its own, and takes nothing
-    for its answer that was said before."""
-    is_over = threading.Event()
+def ending(is_over: threading.Event, last: bytes, has_ended: threading.Event | None = None) -> Answer:
+    """An answer; when it is over, a last word, and the end."""
 
     def answer(line: Line) -> None:
         line.read()
@@ -106,6 +103,17 @@ def test_a_connection_that_ended_meanwhile_is_not_used_again(last: bytes, monkey
         is_over.wait(PATIENCE)
         line.send(last)
         line.sock.close()
+        if has_ended is not None:
+            has_ended.set()
+
+    return answer
+
+
+@pytest.mark.parametrize("last", [b"", answer_bytes(408)], ids=["silently", "with a 408"])
+def test_a_connection_that_ended_meanwhile_is_not_used_again(last: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A webhook may close a connection that is idle, and say so: the next attempt has one of its own, and takes nothing
+    for its answer that was said before."""
+    is_over = threading.Event()
 
     async def run(url: str) -> list[str]:
         has_ended = asyncio.Event()
@@ -119,7 +127,7 @@ def test_a_connection_that_ended_meanwhile_is_not_used_again(last: bytes, monkey
         await client.aclose()
         return [first.reason, second.reason]
 
-    with FaultServer(answer) as server:
+    with FaultServer(ending(is_over, last)) as server:
         assert asyncio.run(run(server.url)) == ["status_204", "status_204"]
         assert server.connections == 2
 
@@ -131,14 +139,6 @@ def test_a_connection_that_ended_a_moment_ago_is_not_used_again(last: bytes) -> 
     is_over = threading.Event()
     has_ended = threading.Event()
 
-    def answer(line: Line) -> None:
-        line.read()
-        line.send(answer_bytes(204))
-        is_over.wait(PATIENCE)
-        line.send(last)
-        line.sock.close()
-        has_ended.set()
-
     async def run(url: str) -> list[str]:
         client = Clients(None).take()
         first = await attempt(client, bot("b", url), None, b"{}", "tok", 10.0)
@@ -148,7 +148,7 @@ def test_a_connection_that_ended_a_moment_ago_is_not_used_again(last: bytes) -> 
         await client.aclose()
         return [first.reason, second.reason]
 
-    with FaultServer(answer, default=reply(202)) as server:
+    with FaultServer(ending(is_over, last, has_ended), default=reply(202)) as server:
         assert asyncio.run(run(server.url)) == ["status_204", "status_202"]
 
 
