@@ -109,7 +109,7 @@ def test_the_import_time_program(monkeypatch: pytest.MonkeyPatch, capsys: pytest
         monkeypatch.setattr(sys, "argv", ["import_time.py", "--rounds", "2", "--limit", limit])
         assert program.main() == status
         said = capsys.readouterr().out
-        assert f"ratio, pair by pair: 1.20, the middle half 1.10 to 1.30 (2 pairs; the limit is {limit})\n" in said
+        assert f"ratio, one by one: 1.20, the middle half 1.10 to 1.30 (2 interpreters; the limit is {limit})\n" in said
         assert said.endswith("httpx was not imported\n")
 
 
