@@ -63,33 +63,31 @@ class ReveMiddleware(Shell):
         cookie = destination = None
         if route is not NOWHERE:  # there a view may still say something; its browser is listened to then
             cookie, destination = told_by_browser(scope, self._ids_cookie)
-            if cookie is None and not (self._injects and destination in PAGE_DESTINATIONS):
-                visit = scope[KEY] = BlankVisit()  # what is said to it changes nothing
-                visit._tagger = self._core
-                visit.mount = mount
-                visit.over = False
-                token = enter(visit)
-                try:
-                    return await self.app(scope, receive, send)
-                finally:
-                    visit.over = True
-                    leave(token)
-        exchange = scope[KEY] = Exchange()
-        exchange._tagger = self._core
-        exchange.mount = mount
-        exchange.path = path
-        exchange.began = time_ns() // 1000  # now_in_microseconds() itself is a call more
-        exchange.profile = UNSAID
-        exchange.enabled = None
-        exchange.signed_out = exchange.over = False
+        visit = scope[KEY] = BlankVisit()
+        visit._tagger = self._core
+        visit.mount = mount
+        visit.over = False
+        token = enter(visit)
+        if cookie is None and route is not NOWHERE and not (self._injects and destination in PAGE_DESTINATIONS):
+            try:
+                return await self.app(scope, receive, send)  # what is said of this visitor changes nothing
+            finally:
+                visit.over = True
+                leave(token)
+        visit.path = path
+        visit.began = time_ns() // 1000  # now_in_microseconds() itself is a call more
+        visit.profile = UNSAID
+        visit.enabled = None
+        visit.signed_out = False
+        exchange = Exchange()
         exchange.shell = self
         exchange.scope = scope
+        exchange.visit = visit
         exchange.pass_on = send
         exchange.held = None
         exchange.route = route
         exchange.cookie = cookie
         exchange.destination = destination
-        token = enter(exchange)
         try:
             result = await self.app(scope, receive, exchange.send)
         except BaseException as error:
@@ -98,9 +96,10 @@ class ReveMiddleware(Shell):
                     await exchange.release()
             raise
         finally:
-            exchange.over = True
+            visit.over = True
+            if exchange.held is False:  # else its head may be under way still
+                visit.profile = UNSAID  # copied contexts keep the visit, those of a server's timers for minutes
             leave(token)
-            scope.pop(KEY, None)  # it holds the scope itself, and the server's `send`
         if exchange.held:
             await exchange.release()
         return result

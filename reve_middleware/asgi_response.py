@@ -1,6 +1,7 @@
 """One request and its response on their way through the ASGI shell.
 
-The holder of what a view says, and the `send` that the application sees, in one object: one is made for every request.
+What a view says of its visitor is held apart (`visit`): contexts and timers keep that for longer than the request
+takes, and with it they must not keep the scope and the server's `send`.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class LazyRequest(StarletteRequest):
         return getattr(self, name)
 
 
-class Exchange(BlankVisit):
-    """One request and its response: what was said about the visitor, and the messages on their way to the server."""
+class Exchange:
+    """One request and its response: the messages on their way to the server. Filled where it is made."""
 
     __slots__ = (
         "_finder",
@@ -66,10 +67,12 @@ class Exchange(BlankVisit):
         "route",
         "scope",
         "shell",
+        "visit",
     )
 
     shell: ReveMiddleware
     scope: Scope
+    visit: BlankVisit
     pass_on: Send
     """The server's `send`."""
     route: Route
@@ -103,7 +106,8 @@ class Exchange(BlankVisit):
         self.held = False
         shell = self.shell
         if self.route is NOWHERE:
-            if self.enabled is None and not self.signed_out:
+            visit = self.visit
+            if visit.enabled is None and not visit.signed_out:
                 pass_on = self.pass_on
                 return pass_on(message)
             self.cookie, self.destination = told_by_browser(self.scope, shell._ids_cookie)
@@ -113,7 +117,7 @@ class Exchange(BlankVisit):
         return self._start(message, asked)
 
     def request(self) -> Request:
-        return request_of(self.scope, self.path, self.mount)
+        return request_of(self.scope, self.visit.path, self.visit.mount)
 
     def _look(self, cookie: bytes, start: Message) -> dict[str, Any] | None:
         """None where there is nothing to say to a visitor with a chat; otherwise what has been asked for that."""
@@ -122,7 +126,7 @@ class Exchange(BlankVisit):
             if self.destination not in PLAIN_DESTINATIONS or not is_plain(start.get("headers")):
                 return NOTHING_ASKED
             return shell._core.quiet.look(
-                cookie, self.route, self, shell._callables.ask_at_once, LazyRequest(self.scope)
+                cookie, self.route, self.visit, shell._callables.ask_at_once, LazyRequest(self.scope)
             )
         except Exception as error:
             shell._notes.fault(error)
@@ -147,7 +151,7 @@ class Exchange(BlankVisit):
                 scope.get("headers", ()),
                 message["status"],
                 headers,
-                self,
+                self.visit,
                 self.route,
                 self.request,
             )
@@ -163,7 +167,8 @@ class Exchange(BlankVisit):
         outgoing = Outgoing(headers, None)
         self._going = True
         try:
-            flow = shell._core.response(self.request(), Start(message["status"], headers), self, now_in_microseconds())
+            start = Start(message["status"], headers)
+            flow = shell._core.response(self.request(), start, self.visit, now_in_microseconds())
             outgoing = await shell._drive(flow, self.scope, None, asked)
         except Exception as error:
             shell._notes.fault(error)
