@@ -73,6 +73,7 @@ class ReveMiddleware(Shell):
                 return await self.app(scope, receive, send)  # what is said of this visitor changes nothing
             finally:
                 visit.over = True
+                visit.profile = None  # copied contexts keep the visit: those of a server's timers for minutes
                 leave(token)
         visit.path = path
         visit.began = time_ns() // 1000  # now_in_microseconds() itself is a call more
@@ -98,7 +99,7 @@ class ReveMiddleware(Shell):
         finally:
             visit.over = True
             if exchange.held is False:  # else its head may be under way still
-                visit.profile = UNSAID  # copied contexts keep the visit, those of a server's timers for minutes
+                visit.profile = None
             leave(token)
         if exchange.held:
             await exchange.release()

@@ -17,15 +17,7 @@ from .inject import HeadFinder, with_tag
 from .messages import Headers, Note, Request, Start
 from .quiet import NOTHING_ASKED
 from .routes import NOWHERE, Route
-from .scope import (
-    PLAIN_DESTINATIONS,
-    Message,
-    Scope,
-    is_plain,
-    may_be_page,
-    request_of,
-    told_by_browser,
-)
+from .scope import PAGE_DESTINATIONS, PLAIN_DESTINATIONS, Message, Scope, is_plain, request_of, told_by_browser
 from .shell import now_in_microseconds
 from .visitor import BlankVisit
 
@@ -112,7 +104,7 @@ class Exchange:
                 return pass_on(message)
             self.cookie, self.destination = told_by_browser(self.scope, shell._ids_cookie)
         asked = None if self.cookie is None else self._look(self.cookie, message)
-        if asked is None and not (shell._injects and may_be_page(message)):
+        if asked is None and not (shell._injects and self.destination in PAGE_DESTINATIONS):
             return self.pass_on(message)
         return self._start(message, asked)
 
@@ -143,7 +135,6 @@ class Exchange:
             self.held, self._tag, self._going = [], None, False
             return self._go_the_whole_way(message, headers, asked)
         shell, scope = self.shell, self.scope
-        page: Page | Note | None = None
         try:
             page = shell._core.page(
                 scope["method"],
@@ -157,9 +148,11 @@ class Exchange:
             )
             if isinstance(page, Note):
                 shell._perform(page)
+                page = None
         except Exception as error:
             shell._notes.fault(error)
-        return self.pass_on(message) if page is None or isinstance(page, Note) else self._hold(message, page)
+            page = None
+        return self.pass_on(message) if page is None else self._hold(message, page)
 
     async def _go_the_whole_way(self, message: Message, headers: Headers, asked: dict[str, Any]) -> None:
         shell, waiting = self.shell, self.held
@@ -208,32 +201,28 @@ class Exchange:
         if type(body) is not bytes or message["type"] != "http.response.body":
             return self._give_up(message)
         beginning = self.shell._beginning
-        if finder is None:
-            grown = beginning.with_tag(body, tag)
-            if grown is not None:
-                return self._release_with({**message, "body": grown}, held, tag)
-            finder = self._finder = HeadFinder()
-            self._passed = 0
-        found = finder.feed(body, last=not message.get("more_body", False))
-        if found == HeadFinder.MORE:
-            held.append(message)
-            self._last = body
-            self._passed += len(body)
-            return _nothing()
-        if found == HeadFinder.NONE:
-            self.shell._notes.no_head(finder, self.destination == b"document")
-            return self._give_up(message)
-        at = found - self._passed  # it ends in this piece: otherwise it would have been found before
-        if self._passed == 0:
-            beginning.learn(body[:at])
-        return self._release_with({**message, "body": body[:at] + tag + body[at:]}, held, tag)
-
-    def _release_with(self, tagged: Message, held: list[Message], tag: bytes) -> Awaitable[None]:
-        """Send what is held, and the message that has the tag in it."""
+        grown = beginning.with_tag(body, tag) if finder is None else None
+        if grown is None:
+            if finder is None:
+                finder = self._finder = HeadFinder()
+                self._passed = 0
+            found = finder.feed(body, last=not message.get("more_body", False))
+            if found == HeadFinder.MORE:
+                held.append(message)
+                self._last = body
+                self._passed += len(body)
+                return _nothing()
+            if found == HeadFinder.NONE:
+                self.shell._notes.no_head(finder, self.destination == b"document")
+                return self._give_up(message)
+            at = found - self._passed  # it ends in this piece: otherwise it would have been found before
+            if self._passed == 0:
+                beginning.learn(body[:at])
+            grown = body[:at] + tag + body[at:]
         if self._growing:
             start = held[0]
             held[0] = {**start, "headers": with_tag(start["headers"], self._growing, len(tag))}
-        held.append(tagged)
+        held.append({**message, "body": grown})
         return self.release()
 
     def _give_up(self, message: Message) -> Awaitable[None]:

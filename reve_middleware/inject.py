@@ -101,6 +101,8 @@ def look_at(status: int, headers: Headers) -> tuple[str | None, list[bytes], lis
         if name == b"content-type":
             if content_type is not None:
                 return "type", policies, growing
+            if REFUSED[value] == "type":  # most that is no page goes no further
+                return "type", policies, growing
             content_type = value
         elif name in GROWING:
             growing.append(place)

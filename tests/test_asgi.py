@@ -1,6 +1,8 @@
 """What only an ASGI application or server can meet."""
 
 import asyncio
+import contextvars
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 from drive import HOST, PAGE, Call, ShellKind, call_asgi, scope_of
 from test_table import TAG, chat_cookie
 
-from reve_middleware import script_tag
+from reve_middleware import identify, script_tag
 from reve_middleware.scope import told_by_browser
 
 AT = PAGE.index(b"<title>")
@@ -341,6 +343,47 @@ def test_nothing_is_left_behind_in_the_context(asgi: ShellKind) -> None:
         return script_tag()
 
     assert asyncio.run(run()) == ""
+
+
+class Scope(dict[str, Any]):
+    """One of which can be seen whether it is gone."""
+
+
+class Said(dict[str, Any]):
+    """The same of a profile."""
+
+
+@pytest.mark.parametrize("routes", [("*",), ("/elsewhere",)], ids=["ours", "off"])
+@pytest.mark.parametrize("destination", ["document", "empty"])
+@pytest.mark.parametrize("cookie", ["a=b", chat_cookie()], ids=["stranger", "chat"])
+def test_copied_contexts_keep_no_request(
+    asgi: ShellKind, cookie: str, destination: str, routes: tuple[str, ...]
+) -> None:
+    """A timer that a server sets while it sends (uvicorn's for idle connections, from the context of the request) keeps
+    neither the scope nor a profile in memory."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        said = Said(name="Ada")
+        seen.append(weakref.ref(said))
+        identify(said)
+        await send(START)
+        await send(BODY)
+
+    async def send(message: Any) -> None:
+        contexts.append(contextvars.copy_context())
+
+    async def run() -> None:
+        headers = [("Host", HOST), ("Cookie", cookie), ("Sec-Fetch-Dest", destination)]
+        scope = Scope(scope_of(Call(headers=headers)))
+        seen.append(weakref.ref(scope))
+        await asyncio.create_task(layer(scope, None, send))
+
+    seen: list[Any] = []
+    contexts: list[contextvars.Context] = []
+    layer = asgi.wrap(app, routes=routes, profile=lambda request: {"id": 1})
+    asyncio.run(run())
+    assert len(contexts) == 2
+    assert [one() for one in seen] == [None, None]
 
 
 def test_cookies_in_several_headers(asgi: ShellKind) -> None:
