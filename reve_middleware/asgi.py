@@ -72,8 +72,8 @@ class ReveMiddleware(Shell):
             try:
                 return await self.app(scope, receive, send)  # what is said of this visitor changes nothing
             finally:
-                visit.over = True
-                visit.profile = None  # copied contexts keep the visit: those of a server's timers for minutes
+                visit.over = True  # these two are `visit.end()`
+                visit.profile = None
                 leave(token)
         visit.path = path
         visit.began = time_ns() // 1000  # now_in_microseconds() itself is a call more
@@ -186,6 +186,7 @@ class ReveMiddleware(Shell):
             current_visit.reset(token)
         if not started and not limit.expired():
             found = await self._inquire(verb, visit, inner)
+        visit.end()
         return LookedUp(found, cookies)
 
     async def _inquire(self, verb: LookUp, visit: Visit, inner: Scope) -> Any:

@@ -61,7 +61,7 @@ class ReveMiddleware:
                 shell.drive(shell.outgoing(request, response, visit), request, self.get_response)
             return response
         finally:
-            visit.over = True
+            visit.end()
             current_visit.reset(token)
 
     async def _answer(self, request: Any) -> Any:
@@ -79,7 +79,7 @@ class ReveMiddleware:
                 await shell.drive_async(shell.outgoing(request, response, visit), request, self.get_response)
             return response
         finally:
-            visit.over = True
+            visit.end()
             current_visit.reset(token)
 
     def __repr__(self) -> str:

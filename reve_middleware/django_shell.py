@@ -190,7 +190,7 @@ class DjangoShell(Shell):
             found = self.drive(verb.inquiry(visit), inner, get_response)
             return LookedUp(found, cookies_of(response))
         finally:
-            visit.over = True
+            visit.end()
             current_visit.reset(token)
             throw_away(response)
 
@@ -210,6 +210,6 @@ class DjangoShell(Shell):
             found = None if limit.expired() else await self.drive_async(verb.inquiry(visit), inner, get_response)
             return LookedUp(found, cookies_of(response))
         finally:
-            visit.over = True
+            visit.end()
             current_visit.reset(token)
             throw_away(response)

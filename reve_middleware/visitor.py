@@ -44,6 +44,12 @@ class Visit:
         self.over = False
         """Has the layer that made it answered? (WSGI's does not say: its visits are found in the environ.)"""
 
+    def end(self) -> None:
+        """The layer that made it has answered. Copied contexts may keep it, those of a server's timers for minutes, and
+        no profile with it."""
+        self.over = True
+        self.profile = None
+
     def is_of(self, tagger: Any) -> bool:
         """Was it made by the layer whose tagger this is?"""
         return self._tagger is tagger

@@ -167,6 +167,7 @@ class ReveWSGIMiddleware(Shell):
             current_visit.reset(token)
         if not started:
             found = self._inquire(verb, visit, inner)
+        visit.end()
         return LookedUp(found, cookies)
 
     def _inquire(self, verb: LookUp, visit: Visit, inner: Environ) -> Any:

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextvars
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -111,6 +113,31 @@ def test_a_context_that_leaked(kind: Kind) -> None:
 
     kind.visitor(remembers, [OURS]).get("/")
     assert leaked[0].run(Kind("django-wsgi").visitor(view, [OURS]).get, "/").body == TAGGED
+
+
+class Said(dict[str, Any]):
+    """A profile of which can be seen whether it is gone."""
+
+
+def test_copied_contexts_keep_no_profile(kind: Kind) -> None:
+    """What a view, or a server's timer, takes along of the request's context holds no profile afterwards."""
+    copied: list[contextvars.Context] = []
+    seen: list[Any] = []
+
+    def says_and_copies(request: Any) -> HttpResponse:
+        said = Said(id=7)
+        identify(said)
+        seen.append(weakref.ref(said))
+        copied.append(contextvars.copy_context())
+        return HttpResponse(PAGE)
+
+    visitor = kind.visitor(says_and_copies, [OURS])
+    visitor.capture()
+    visitor.get("/")
+    assert [post.data for post in visitor.pushed()] == [{"id": 7}]
+    gc.collect()  # Django's request and response refer to each other
+    assert len(copied) == 2
+    assert [one() for one in seen] == [None, None]
 
 
 def test_what_was_left_is_looked_for_once(kind: Kind) -> None:

@@ -2,6 +2,7 @@
 
 import contextvars
 import json
+import weakref
 from typing import Any
 from urllib.parse import unquote
 
@@ -60,6 +61,28 @@ def test_the_visitor_is_asked_for_in_the_context_of_the_response(shell: ShellKin
     assert visitor.capture().json == {"status": "queued"}
     assert seen == [("ada", "ada", "GET")]
     user_of_context.set(None)
+
+
+class Said(dict[str, Any]):
+    """A profile of which can be seen whether it is gone."""
+
+
+def test_what_was_said_of_the_visitor_is_forgotten(shell: ShellKind) -> None:
+    """Afterwards no copy of the context of the look-up holds the profile that the view named."""
+    copied: list[contextvars.Context] = []
+    seen: list[Any] = []
+
+    def app(asked: Asked) -> Any:
+        profile = Said(id=1)
+        identify(profile)
+        copied.append(contextvars.copy_context())
+        seen.append(weakref.ref(profile))
+        yield Start()
+        yield Last()
+
+    assert shell.site(app).capture().json == {"status": "queued"}
+    assert len(copied) == 1
+    assert seen[0]() is None
 
 
 @pytest.mark.parametrize("status", [200, 302, 401, 404, 500])
