@@ -13,7 +13,7 @@ import pytest
 import sitecustomize  # what every interpreter that tests start begins with, this one too  # noqa: F401
 from drive import ShellKind
 
-from reve_middleware import asking
+from reve_middleware import asking, handoff
 from reve_middleware.sender import Sender
 
 # An environment may forbid bytecode, as containers often do: pytest would then rewrite every test anew in each worker,
@@ -53,11 +53,12 @@ def nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def _patient(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The 2 s that a callable has are no matter of how busy the machine is that runs the tests, but where they are what
-    is tested: a file with TESTS_LIMITS."""
+    """The 2 s that a callable or a task queue has are no matter of how busy the machine is that runs the tests, but where
+    they are what is tested: a file with TESTS_LIMITS."""
     with pytest.MonkeyPatch.context() as patch:
         if not hasattr(request.module, "TESTS_LIMITS"):
             patch.setattr(asking, "ASK_SECONDS", 20.0)
+            patch.setattr(handoff, "HAND_OFF_SECONDS", 20.0)
         yield
 
 

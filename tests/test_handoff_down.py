@@ -16,6 +16,7 @@ from handing import AGAIN, FORMS, Never, Queue, Settling, Stuck, hand_off_to, lo
 
 from reve_middleware import handoff
 
+TESTS_LIMITS = True
 TIMED_OUT = f"handoff= failed with a time-out (2 s); {AGAIN}"
 SUSPENDED = "handoff= took too long three times in a row: it is not asked for 30 s"
 
