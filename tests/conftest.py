@@ -53,8 +53,8 @@ def nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def _patient(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The 2 s that a callable or a task queue has are no matter of how busy the machine is that runs the tests, but where
-    they are what is tested: a file with TESTS_LIMITS."""
+    """The 2 s that a callable or a task queue has are no matter of how busy the machine that runs the tests is, but
+    where they are what is tested: a file with TESTS_LIMITS."""
     with pytest.MonkeyPatch.context() as patch:
         if not hasattr(request.module, "TESTS_LIMITS"):
             patch.setattr(asking, "ASK_SECONDS", 20.0)
