@@ -98,7 +98,7 @@ class ReveMiddleware(Shell):
             raise
         finally:
             visit.over = True
-            if exchange.held is False:  # else its head may be under way still
+            if exchange.held is False or exchange.held is None:  # else its head may be under way still
                 visit.profile = None
             leave(token)
         if exchange.held:
@@ -181,12 +181,12 @@ class ReveMiddleware(Shell):
                 await self.app(inner, receive, send)
         except BaseException as error:
             if not isinstance(error, Exception) and not is_stray(error):
+                visit.end()
                 raise
         finally:
             current_visit.reset(token)
         if not started and not limit.expired():
             found = await self._inquire(verb, visit, inner)
-        visit.end()
         return LookedUp(found, cookies)
 
     async def _inquire(self, verb: LookUp, visit: Visit, inner: Scope) -> Any:
@@ -196,6 +196,8 @@ class ReveMiddleware(Shell):
         except Exception as error:
             self._notes.fault(error)
             return None
+        finally:
+            visit.profile = None  # see Visit.end
 
     def _flush_at_shutdown(self, send: Send) -> Send:
         async def outgoing(message: Message) -> None:

@@ -83,6 +83,9 @@ class Exchange:
     """None before the start; the messages that wait for the head to be found, the start among them where the tag
     changes it; otherwise False: what comes is passed on."""
 
+    def __deepcopy__(self, _: Any) -> Exchange:
+        return self  # an application may copy what holds its `send`, and is still in the same request
+
     @mark_coroutine_function
     def send(self, message: Message) -> Awaitable[None]:
         """What the application sees as `send`. It hands on the server's own awaitable, or a coroutine of ours: the

@@ -58,10 +58,13 @@ class DjangoShell(Shell):
 
     def stands_down(self, request: Any) -> bool:
         """Is a layer of ours outside?"""
-        if not (KEY in request.META or KEY in getattr(request, "scope", ()) or is_inside()):
-            return False
+        visit = request.META.get(KEY) or getattr(request, "scope", {}).get(KEY)
+        if visit is None or visit.over:  # (who tries one application after another leaves one that is over)
+            if not is_inside():
+                return False
+            visit = None
         if not self._stands_down:
-            self._stand_down(request.META.get(KEY) or getattr(request, "scope", {}).get(KEY))
+            self._stand_down(visit)
         return True
 
     def is_own(self, request: Any) -> bool:

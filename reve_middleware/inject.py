@@ -87,7 +87,8 @@ REFUSED: Final = _Refused()
 def look_at(status: int, headers: Headers) -> tuple[str | None, list[bytes], list[int]]:
     """What the head of a response says about rewriting it: why it is not to be rewritten, None where it may be; its
     Content-Security-Policies; and which of its headers the tag changes, by their place."""
-    content_type: bytes | None = None
+    refused: str | None = "type"
+    is_typed = False
     reason: str | None = None
     policies: list[bytes] = []
     growing: list[int] = []
@@ -99,11 +100,13 @@ def look_at(status: int, headers: Headers) -> tuple[str | None, list[bytes], lis
                 continue
             name = name.lower()
         if name == b"content-type":
-            if content_type is not None:
-                return "type", policies, growing
-            if REFUSED[value] == "type":  # most that is no page goes no further
-                return "type", policies, growing
-            content_type = value
+            try:
+                refused = "type" if is_typed else REFUSED[value]
+            except (AttributeError, TypeError):  # no bytes, but what some servers take for them
+                refused = "type"
+            if refused == "type":  # most that is no page goes no further
+                return refused, policies, growing
+            is_typed = True
         elif name in GROWING:
             growing.append(place)
             if value == b"0" and name == b"content-length":
@@ -112,10 +115,9 @@ def look_at(status: int, headers: Headers) -> tuple[str | None, list[bytes], lis
             policies.append(value)
         elif name in TELLING:
             reason = reason or _told_by(name, value)
-    why = "type" if content_type is None else REFUSED[content_type]
-    if why is None and (status < 200 or status in WITHOUT_PAGE):
-        why = "status"
-    return why or reason, policies, growing
+    if refused is None and (status < 200 or status in WITHOUT_PAGE):
+        refused = "status"
+    return refused or reason, policies, growing
 
 
 def growing_in(headers: Headers) -> list[int]:

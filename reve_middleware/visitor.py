@@ -130,6 +130,6 @@ def _holder(request: Any) -> Visit | None:
     """Starlette and Django (ASGI) have `scope`; Flask and Pyramid `environ`; Falcon `env`; Django (WSGI) `META`."""
     for name in ("scope", "environ", "env", "META"):
         where = getattr(request, name, None)
-        if isinstance(where, Mapping) and isinstance(where.get(KEY), Visit):
-            return where[KEY]  # type: ignore[no-any-return]
+        if isinstance(where, Mapping) and isinstance(visit := where.get(KEY), Visit) and not visit.over:
+            return visit
     return None

@@ -167,7 +167,6 @@ class ReveWSGIMiddleware(Shell):
             current_visit.reset(token)
         if not started:
             found = self._inquire(verb, visit, inner)
-        visit.end()
         return LookedUp(found, cookies)
 
     def _inquire(self, verb: LookUp, visit: Visit, inner: Environ) -> Any:
@@ -177,6 +176,8 @@ class ReveWSGIMiddleware(Shell):
         except Exception as error:
             self._notes.fault(error)
             return None
+        finally:
+            visit.profile = None  # see Visit.end
 
 
 def _send(answer: Answer, start_response: StartResponse) -> Iterable[bytes]:

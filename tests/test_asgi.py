@@ -1,7 +1,9 @@
 """What only an ASGI application or server can meet."""
 
 import asyncio
+import contextlib
 import contextvars
+import copy
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -131,12 +133,15 @@ UNUSUAL: dict[str, list[dict[str, Any]]] = {
 
 @pytest.mark.parametrize("cookie", ["a=b", chat_cookie()], ids=["stranger", "chat"])
 @pytest.mark.parametrize("name", UNUSUAL)
-def test_unusual_messages_pass_as_the_same_objects(asgi: ShellKind, name: str, cookie: str) -> None:
-    """What is not rewritten leaves as the same objects, in the same order."""
+def test_unusual_messages_pass_as_the_same_objects(
+    asgi: ShellKind, name: str, cookie: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is not rewritten leaves as the same objects, in the same order, and is no fault of ours."""
     messages = UNUSUAL[name]
     layer = asgi.wrap(saying(*messages), profile=lambda request: None)
     reply = call_asgi(layer, Call(headers=[("Host", HOST), ("Cookie", cookie)]))
     assert all(came is went for came, went in zip(reply.raw, messages, strict=True))
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @pytest.mark.parametrize("headers", [[b"oops"], [("content-type", "text/html")], [(b"a", b"b", b"c")], [None]], ids=str)
@@ -156,6 +161,20 @@ def test_headers_that_are_none_are_refused_by_the_server(asgi: ShellKind, header
         asyncio.run(layer(scope, None, send))
     assert len(taken) == 1
     assert taken[0]["headers"][:1] == headers
+
+
+@pytest.mark.parametrize("kind", [bytearray(b"text/html"), memoryview(b"text/html"), "text/html"], ids=repr)
+def test_a_content_type_that_is_no_bytes(asgi: ShellKind, kind: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Some servers take what is like bytes for them: it passes as it is, and is no fault of ours."""
+    messages = [{**START, "headers": [(b"content-type", kind)]}, BODY]
+    taken: list[Any] = []
+
+    async def send(message: Any) -> None:
+        taken.append(message)
+
+    asyncio.run(asgi.wrap(saying(*messages))(scope_of(Call()), None, send))
+    assert all(came is went for came, went in zip(taken, messages, strict=True))
+    assert caplog.records == []
 
 
 def test_what_no_server_takes_is_refused_by_the_server(asgi: ShellKind) -> None:
@@ -353,11 +372,12 @@ class Said(dict[str, Any]):
     """The same of a profile."""
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["answers", "fails"])
 @pytest.mark.parametrize("routes", [("*",), ("/elsewhere",)], ids=["ours", "off"])
 @pytest.mark.parametrize("destination", ["document", "empty"])
 @pytest.mark.parametrize("cookie", ["a=b", chat_cookie()], ids=["stranger", "chat"])
 def test_copied_contexts_keep_no_request(
-    asgi: ShellKind, cookie: str, destination: str, routes: tuple[str, ...]
+    asgi: ShellKind, cookie: str, destination: str, routes: tuple[str, ...], fails: bool
 ) -> None:
     """A timer that a server sets while it sends (uvicorn's for idle connections, from the context of the request) keeps
     neither the scope nor a profile in memory."""
@@ -366,6 +386,10 @@ def test_copied_contexts_keep_no_request(
         said = Said(name="Ada")
         seen.append(weakref.ref(said))
         identify(said)
+        contexts.append(contextvars.copy_context())
+        if fails:
+            del said
+            raise LookupError
         await send(START)
         await send(BODY)
 
@@ -376,14 +400,26 @@ def test_copied_contexts_keep_no_request(
         headers = [("Host", HOST), ("Cookie", cookie), ("Sec-Fetch-Dest", destination)]
         scope = Scope(scope_of(Call(headers=headers)))
         seen.append(weakref.ref(scope))
-        await asyncio.create_task(layer(scope, None, send))
+        with contextlib.suppress(LookupError):
+            await asyncio.create_task(layer(scope, None, send))
 
     seen: list[Any] = []
     contexts: list[contextvars.Context] = []
     layer = asgi.wrap(app, routes=routes, profile=lambda request: {"id": 1})
     asyncio.run(run())
-    assert len(contexts) == 2
+    assert len(contexts) == (1 if fails else 3)
     assert [one() for one in seen] == [None, None]
+
+
+def test_what_holds_send_may_be_copied(asgi: ShellKind) -> None:
+    """An application may copy deeply what it keeps its `send` in: it is the same `send`."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        copied = copy.deepcopy({"scope": scope, "send": send})
+        await copied["send"](START)
+        await send(BODY)
+
+    assert call_asgi(asgi.wrap(app), Call()).body == REWRITTEN
 
 
 def test_cookies_in_several_headers(asgi: ShellKind) -> None:

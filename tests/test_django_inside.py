@@ -1,6 +1,7 @@
 """The adapter with the plain wrappers, with itself, and in a process: one layer at a time, one sender for all."""
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import threading
@@ -89,6 +90,28 @@ def test_one_request_after_another_on_one_connection() -> None:
         return bodies
 
     assert asyncio.run(both()) == [TAGGED, TAGGED]
+
+
+def test_django_after_another_site_with_the_same_scope(caplog: pytest.LogCaptureFixture) -> None:
+    """Who asks another site first, which has a layer of its own, and Django where that has no such page, asks both with
+    the same scope: the adapter is not inside of what is over."""
+    kind = Kind("django-asgi")
+    django = AsgiSite(view, layers=[OURS], reve=in_capitals({**KEYWORDS, "client": kind.webhook}))
+
+    async def has_none(scope: Any, receive: Any, send: Any) -> None:
+        raise LookupError
+
+    first = wrapped(kind, has_none).middleware
+
+    async def dispatch(scope: Any, receive: Any, send: Any) -> None:
+        with contextlib.suppress(LookupError):
+            await first(scope, receive, send)
+        await django(scope, receive, send)
+
+    visitor = Visitor(dispatch, kind)
+    assert [visitor.get("/", sec_fetch_dest=one).body for one in ("document", "iframe")] == [TAGGED, TAGGED]
+    assert caplog.records == []
+    kind.close()
 
 
 @pytest.mark.filterwarnings("ignore:async_to_sync was passed a non-async-marked callable")
