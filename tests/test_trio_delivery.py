@@ -23,6 +23,8 @@ from under_trio import TrioKind, seconds
 
 from reve_middleware.threads import DaemonThreads, NoThreadError, run_in
 
+TESTS_LIMITS = True
+
 
 @pytest.fixture
 def kind() -> Iterator[TrioKind]:
