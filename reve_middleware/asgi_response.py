@@ -17,7 +17,16 @@ from .inject import HeadFinder, with_tag
 from .messages import Headers, Note, Request, Start
 from .quiet import NOTHING_ASKED
 from .routes import NOWHERE, Route
-from .scope import PAGE_DESTINATIONS, PLAIN_DESTINATIONS, Message, Scope, is_plain, request_of, told_by_browser
+from .scope import (
+    PAGE_DESTINATIONS,
+    PLAIN_DESTINATIONS,
+    Message,
+    Scope,
+    is_plain,
+    may_be_page,
+    request_of,
+    told_by_browser,
+)
 from .shell import now_in_microseconds
 from .visitor import BlankVisit
 
@@ -107,8 +116,12 @@ class Exchange:
                 return pass_on(message)
             self.cookie, self.destination = told_by_browser(self.scope, shell._ids_cookie)
         asked = None if self.cookie is None else self._look(self.cookie, message)
-        if asked is None and not (shell._injects and self.destination in PAGE_DESTINATIONS):
-            return self.pass_on(message)
+        if asked is None:
+            destination = self.destination
+            if not shell._injects or destination not in PAGE_DESTINATIONS:
+                return self.pass_on(message)
+            if destination is None and not may_be_page(message):
+                return self.pass_on(message)
         return self._start(message, asked)
 
     def request(self) -> Request:

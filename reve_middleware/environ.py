@@ -44,6 +44,22 @@ PLAIN_DESTINATIONS = (None, "empty", "document")
 NOTHING_TELLING = (b"", b"")
 
 
+class _Telling(dict[str, bytes]):
+    """Names of a response's headers as `inject.look_at` knows them; b"" for those that it passes over. Made once for
+    each: a site has few."""
+
+    def __missing__(self, name: str) -> bytes:
+        lower = name.lower().encode("latin-1", "replace")
+        telling = lower if lower in inject.TELLING else b""
+        if len(self) >= 256:
+            self.clear()
+        self[name] = telling
+        return telling
+
+
+TELLING = _Telling()
+
+
 TAKE_UNDERSCORES = ("Granian", "Cheroot", "CherryPy", "WSGIServer")
 """How `SERVER_SOFTWARE` begins of servers that take `Sec_Fetch_Site`, which any script may send where a CORS layer lets
 it, for `Sec-Fetch-Site`; of some the last of the two counts. uWSGI joins them, which helps only where both are sent.
@@ -227,8 +243,7 @@ def told_of_fragment(environ: Environ) -> Headers:
 def as_telling(headers: TextHeaders) -> Headers:
     """The headers of a response for `inject.look_at`, which passes over the others."""
     return [
-        (name.encode("latin-1"), value.encode("latin-1")) if len(name) in inject.AS_LONG_AS_TELLING else NOTHING_TELLING
-        for name, value in headers
+        (telling, value.encode("latin-1")) if (telling := TELLING[name]) else NOTHING_TELLING for name, value in headers
     ]
 
 

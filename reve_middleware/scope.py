@@ -6,6 +6,7 @@ from collections.abc import MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
+from .inject import REFUSED, page_type
 from .messages import Request
 
 PAGE_DESTINATIONS = frozenset({b"document", None, b"iframe", b"frame"})
@@ -97,6 +98,21 @@ def told_by_browser(scope: Scope, name: bytes) -> tuple[bytes | None, bytes | No
         if has_cookie and destination is not None:
             break
     return cookie, destination
+
+
+def may_be_page(start: Message) -> bool:
+    """A first look at responses to clients that do not say what for (`Sec-Fetch-Dest`): most are no pages."""
+    try:
+        headers = start["headers"]
+        if type(headers) is list:
+            for name, value in headers:
+                if name == b"content-type":
+                    return REFUSED[value] != "type"
+        elif type(headers) is not tuple:
+            return True  # an iterator can be read once, so it is read where that is minded
+        return page_type(headers) is not None  # some write their headers' names in capitals
+    except Exception:  # no headers as ASGI has them: the server will say so
+        return False
 
 
 def is_plain(start_headers: Any) -> bool:

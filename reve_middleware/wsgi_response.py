@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from operator import is_
@@ -78,13 +79,18 @@ class Response:
                 headers, page = self._go_the_whole_way(status, headers, asked)
             else:
                 destination = self.environ.get("HTTP_SEC_FETCH_DEST")
-                if self.shell._injects and destination in PAGE_DESTINATIONS and may_be_page(headers):
+                if (
+                    self.shell._injects
+                    and destination in PAGE_DESTINATIONS
+                    and (destination is not None or may_be_page(headers))
+                ):
                     page = self._decide(status, headers, destination)
         except Exception as error:
             self.shell._notes.fault(error)
             page = None
         if page is None:
-            return self.server_start(status, headers, *third)
+            server_start = self.server_start
+            return server_start(status, headers, *third) if third else server_start(status, headers)
         self._page, self._finder, self.searching = page, None, True
         if page[1]:
             self.held = True  # some headers depend on whether the tag goes in
@@ -230,8 +236,11 @@ class Response:
             self._flush()
             return iterable
         if self.started and type(iterable) in (list, tuple):
-            is_one = len(iterable) == 1  # type: ignore[arg-type]  # of many, servers look at the length as well
-            ready = self.take(iterable[0], last=True) if is_one else list(Body(self, iterable))  # type: ignore[index]
+            if len(iterable) == 1:  # type: ignore[arg-type]
+                (only,) = iterable
+                ready = self.take(only, last=True)
+                return iterable if len(ready) == 1 and ready[0] is only else ready
+            ready = list(Body(self, iterable))  # servers look at the length as well
             return iterable if len(ready) == len(iterable) and all(map(is_, ready, iterable)) else ready  # type: ignore[arg-type]
         body = Body(self, iterable)
         if self.held:
@@ -302,5 +311,6 @@ def _close(iterable: Iterable[bytes]) -> None:
         close()
 
 
+@functools.lru_cache(256)
 def _number(status: str) -> int:
     return int(status[:3]) if status[:3].isdigit() else 0
