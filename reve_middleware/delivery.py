@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .webhook import Clients
 
 log = logging.getLogger("reve_middleware")
+_random = random.SystemRandom()
+"""Not the module's own generator, whose numbers belong to the site: it may have seeded it."""
 
 TOO_OLD_EVEN_IF_HELD = 7200.0
 """Seconds after which a push is given up even if its bot was held all the time."""
@@ -315,7 +317,7 @@ class Run:
             self._tell(letter.push, "dropped", reason, letter.attempts, seconds)
             return
         if outcome.kind == "again":
-            chance = random.random()  # noqa: S311
+            chance = _random.random()
             said, wait = "again", wait_for(letter.attempts, outcome.retry_after, chance)
             closed, complaint = gate.failed(now, outcome.retry_after, chance), (logging.WARNING, NOT_REACHED)
         else:

@@ -15,7 +15,7 @@ from .sandbox.serving import serve_asgi
 from .sender import Sender, senders
 from .settling import failures, settle
 from .testing_clients import client_of
-from .testing_visitor import AsyncVisitor, Visitor
+from .testing_visitor import AsyncVisitor, Offers, Visitor
 
 SETTLE_SECONDS = 15.0
 """How long the site's sender is waited for; by default an attempt takes 10 s at most."""
@@ -209,9 +209,11 @@ class Reve:
         """Begin a conversation, as the widget does; its session id."""
         return self.sandbox.open()
 
-    def offers_elsewhere(self) -> int:
-        """How many pushes the middlewares of this process have taken for other bots."""
-        return sum(_offered(sender) for sender in senders() if not sender.sends_to(self._address.url))
+    def offers_elsewhere(self) -> Offers:
+        """How many pushes each of the middlewares of this process has taken for other bots."""
+        return WeakKeyDictionary(
+            {sender: _offered(sender) for sender in senders() if not sender.sends_to(self._address.url)}
+        )
 
     def listen(self) -> None:
         """Settle, unless answers are held back: who tests how a site bears that does not want to wait for them."""

@@ -104,7 +104,7 @@ class Simulation:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Simulation:
-        for name, value in (("_Loop", lambda **keywords: Loop(self, **keywords)), ("random", self.random)):
+        for name, value in (("_Loop", lambda **keywords: Loop(self, **keywords)), ("_random", self.random)):
             self._stack.callback(setattr, delivery, name, getattr(delivery, name))
             setattr(delivery, name, value)
         return self

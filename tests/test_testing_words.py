@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from visiting import ADA, PAGE, Shop, address, in_front, reve
 from werkzeug.test import Client
 
-from reve_middleware import ReveMiddleware
+from reve_middleware import ReveMiddleware, testing_standin
 from reve_middleware.testing import Reve
 
 __all__ = ["address", "reve"]
@@ -121,6 +121,24 @@ def test_another_webhook_after_the_login(reve: Reve) -> None:
     shop.person = ADA
     client.get("/")
     with pytest.raises(AssertionError, match=r"not the stand-in's.*not in conftest\.py"):
+        assert visitor.knows == ADA
+    shop.made[0].close(0)
+
+
+def test_an_older_tests_site_may_go(reve: Reve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was offered elsewhere since the chat began is seen, whatever becomes of a middleware of before."""
+    elsewhere = {**reve.settings, "webhook_url": "http://127.0.0.1:9/hook"}
+    older, shop = Shop(), Shop()
+    older.person = ADA
+    refused(reve, older.asgi(**elsewhere))
+    older.made[0].close(0)
+    client = TestClient(shop.asgi(**elsewhere))
+    visitor = reve.visitor(client)
+    assert visitor.chat() == "anonymous"
+    monkeypatch.setattr(testing_standin, "senders", lambda: [shop.made[0]._sender])  # the other one is collected
+    shop.person = ADA
+    client.get("/")
+    with pytest.raises(AssertionError, match=r"not the stand-in's"):
         assert visitor.knows == ADA
     shop.made[0].close(0)
 
