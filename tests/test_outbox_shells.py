@@ -95,7 +95,7 @@ def test_what_a_dead_process_left_is_sent_by_the_next(
     shell: ShellKind, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a killed process left is sent by a new one as soon as it serves anybody, without another push."""
-    monkeypatch.setattr(delivery, "random", SimpleNamespace(random=lambda: 1.0))  # the longest of waits
+    monkeypatch.setattr(delivery, "_random", SimpleNamespace(random=lambda: 1.0))  # the longest of waits
     shell.webhook.answers.append(503)
     first = shell.site(outbox=path, profile=lambda request: PERSON)
     first.capture()

@@ -1,5 +1,6 @@
 """The sender: a real thread, a real webhook on loopback."""
 
+import random
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -14,11 +15,14 @@ from reve_middleware.delivery import Result
 from reve_middleware.outcome import Outcome
 
 
+CHANCE = delivery._random
+
+
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "ROUND_SECONDS", 0.0)
     """Full jitter that always comes out at nothing: what is tried again is tried at once."""
-    monkeypatch.setattr(delivery, "random", SimpleNamespace(random=lambda: 0.0))
+    monkeypatch.setattr(delivery, "_random", SimpleNamespace(random=lambda: 0.0))
 
 
 @pytest.fixture
@@ -130,6 +134,17 @@ def test_what_fails_for_now_is_tried_until_it_is_delivered(results: Results) -> 
         ]
         assert {received.body for received in server.received} == {b"body"}
         assert sender.stats()["attempts"] == {reason: 1 for _, reason, _ in told}
+
+
+def test_the_sites_generator_is_left_alone(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site may have seeded `random`: a wait by chance takes none of its numbers."""
+    monkeypatch.setattr(delivery, "_random", CHANCE)
+    monkeypatch.setattr(delivery, "wait_for", lambda attempts, asked, chance: 0.0 * chance)
+    state = random.getstate()
+    with FaultServer(reply(503), reply(204)) as server, sending(settings(server.url, on_result=results)) as sender:
+        sender.offer(push())
+        results.wait_for(2)
+    assert random.getstate() == state
 
 
 def test_a_newer_profile_replaces_one_that_is_tried_again(results: Results) -> None:

@@ -20,7 +20,7 @@ from reve_middleware.sender import Sender
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Full jitter that always comes out at nothing: what is tried again is tried at once."""
     monkeypatch.setattr(gate, "ROUND_SECONDS", 0.0)
-    monkeypatch.setattr(delivery, "random", SimpleNamespace(random=lambda: 0.0))
+    monkeypatch.setattr(delivery, "_random", SimpleNamespace(random=lambda: 0.0))
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_a_sender_that_nobody_needs_is_forgotten(server: FaultServer, results: R
 def test_a_thread_that_waits_for_a_retry_is_not_idle(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as a push waits, the thread stays, and tries again when it is time."""
     monkeypatch.setattr(delivery, "IDLE_SECONDS", 0.02)
-    monkeypatch.setattr(delivery, "random", SimpleNamespace(random=lambda: 0.1))
+    monkeypatch.setattr(delivery, "_random", SimpleNamespace(random=lambda: 0.1))
     with FaultServer(reply(503)) as server, sending(settings(server.url, on_result=results)) as sender:
         sender.offer(push())
         assert [result.outcome for result in results.wait_for(2)] == ["again", "delivered"]

@@ -15,7 +15,7 @@ from reve_middleware import cures, delivery, gate
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "ROUND_SECONDS", 0.0)
-    monkeypatch.setattr(delivery, "random", SimpleNamespace(random=lambda: 0.0))
+    monkeypatch.setattr(delivery, "_random", SimpleNamespace(random=lambda: 0.0))
 
 
 @pytest.fixture
