@@ -14,7 +14,6 @@ from reve_middleware.cures import cure_of
 from reve_middleware.delivery import Result
 from reve_middleware.outcome import Outcome
 
-
 CHANCE = delivery._random
 
 
