@@ -185,8 +185,11 @@ class ReveMiddleware(Shell):
                 raise
         finally:
             current_visit.reset(token)
-        if not started and not limit.expired():
-            found = await self._inquire(verb, visit, inner)
+        if not started:
+            if limit.expired():
+                visit.end()
+            else:
+                found = await self._inquire(verb, visit, inner)
         return LookedUp(found, cookies)
 
     async def _inquire(self, verb: LookUp, visit: Visit, inner: Scope) -> Any:

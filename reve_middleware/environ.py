@@ -224,7 +224,7 @@ def decode(path: str) -> str:
 
 
 def may_be_page(headers: TextHeaders) -> bool:
-    """A first look, which most responses do not get past."""
+    """A first look at responses to clients that do not say what for (`Sec-Fetch-Dest`): most are no pages."""
     for name, value in headers:
         if name == "Content-Type" or name.lower() == "content-type":
             return "ml" in value.lower()

@@ -42,6 +42,7 @@ __all__ = [
     "Start",
     "Step",
     "Visitor",
+    "Watched",
     "Webhook",
     "asgi_app",
     "call_asgi",
@@ -57,6 +58,10 @@ __all__ = [
 
 KEY = "a secret key for tests, long enough"
 KEYWORDS = {"webhook_url": "https://reve.example/hook", "token": "token-1", "chatbot_id": "bot", "secret_key": KEY}
+
+
+class Watched(dict[str, Any]):
+    """A dict of which can be seen, by a weak reference, whether it is gone."""
 
 
 class Clock:

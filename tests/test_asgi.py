@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from drive import HOST, PAGE, Call, ShellKind, call_asgi, scope_of
+from drive import HOST, PAGE, Call, ShellKind, Watched, call_asgi, scope_of
 from test_table import TAG, chat_cookie
 
 from reve_middleware import identify, script_tag
@@ -364,14 +364,6 @@ def test_nothing_is_left_behind_in_the_context(asgi: ShellKind) -> None:
     assert asyncio.run(run()) == ""
 
 
-class Scope(dict[str, Any]):
-    """One of which can be seen whether it is gone."""
-
-
-class Said(dict[str, Any]):
-    """The same of a profile."""
-
-
 @pytest.mark.parametrize("fails", [False, True], ids=["answers", "fails"])
 @pytest.mark.parametrize("routes", [("*",), ("/elsewhere",)], ids=["ours", "off"])
 @pytest.mark.parametrize("destination", ["document", "empty"])
@@ -383,7 +375,7 @@ def test_copied_contexts_keep_no_request(
     neither the scope nor a profile in memory."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        said = Said(name="Ada")
+        said = Watched(name="Ada")
         seen.append(weakref.ref(said))
         identify(said)
         contexts.append(contextvars.copy_context())
@@ -398,7 +390,7 @@ def test_copied_contexts_keep_no_request(
 
     async def run() -> None:
         headers = [("Host", HOST), ("Cookie", cookie), ("Sec-Fetch-Dest", destination)]
-        scope = Scope(scope_of(Call(headers=headers)))
+        scope = Watched(scope_of(Call(headers=headers)))
         seen.append(weakref.ref(scope))
         with contextlib.suppress(LookupError):
             await asyncio.create_task(layer(scope, None, send))

@@ -1,17 +1,19 @@
 """The time limits that only ASGI can hold: reading a report, the internal look-up, the application's callables."""
 
 import asyncio
+import contextvars
 import json
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from drive import HOST, PAGE, Call, Last, ShellKind, Start, Visitor, said, scope_of
+from drive import HOST, PAGE, Call, Last, ShellKind, Start, Visitor, Watched, said, scope_of
 from oracle import Sent
 
-from reve_middleware import asking, capture
+from reve_middleware import asking, capture, identify
 from reve_middleware.threads import DaemonThreads
 
 TESTS_LIMITS = True
@@ -134,6 +136,26 @@ def test_a_look_up_without_end_is_given_up(
     visitor = Visitor(asgi.wrap(hanging(where), profile=profile), asgi)
     assert visitor.capture().json == {"status": status}
     assert "__Host-reve" in visitor.jar
+
+
+def test_a_look_up_that_is_given_up_keeps_no_profile(asgi: ShellKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the view said before it hung is forgotten, whatever copied its context."""
+    monkeypatch.setattr(capture, "LOOK_UP_SECONDS", SHORT)
+    copied: list[contextvars.Context] = []
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        profile = Watched(id=1)
+        identify(profile)
+        seen.append(weakref.ref(profile))
+        copied.append(contextvars.copy_context())
+        del profile
+        await asyncio.Event().wait()
+
+    visitor = Visitor(asgi.wrap(app), asgi)
+    assert visitor.capture().json == {"status": "anonymous"}
+    assert len(copied) == 1
+    assert seen[0]() is None
 
 
 def test_without_a_yes_a_look_up_without_end_captures_nothing(asgi: ShellKind, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,6 +164,9 @@ def test_script_tag_without_a_request() -> None:
     for request in nowhere:
         assert script_tag(request) == ""
     assert Visit().tag(None) == ""
+    over = Visit(Tagger(), "", "/")
+    over.end()
+    assert script_tag(SimpleNamespace(scope={KEY: over})) == "", "another site was asked with the same scope"
 
 
 def test_templates_do_not_escape_it() -> None:

@@ -15,7 +15,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpResponse
 from django.test.utils import override_settings
 from django_world import LAYERS, OURS, AsgiSite, Kind, WsgiSite, in_capitals
-from drive import HOST, KEYWORDS, PAGE, Call, Visitor, scope_of
+from drive import HOST, KEYWORDS, PAGE, Call, Visitor, Watched, scope_of
 from test_table import TAG
 
 from reve_middleware import ReveMiddleware, ReveWSGIMiddleware, identify
@@ -138,17 +138,13 @@ def test_a_context_that_leaked(kind: Kind) -> None:
     assert leaked[0].run(Kind("django-wsgi").visitor(view, [OURS]).get, "/").body == TAGGED
 
 
-class Said(dict[str, Any]):
-    """A profile of which can be seen whether it is gone."""
-
-
 def test_copied_contexts_keep_no_profile(kind: Kind) -> None:
     """What a view, or a server's timer, takes along of the request's context holds no profile afterwards."""
     copied: list[contextvars.Context] = []
     seen: list[Any] = []
 
     def says_and_copies(request: Any) -> HttpResponse:
-        said = Said(id=7)
+        said = Watched(id=7)
         identify(said)
         seen.append(weakref.ref(said))
         copied.append(contextvars.copy_context())

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from drive import HOST, HTML, Asked, Last, ShellKind, Start, said
+from drive import HOST, HTML, Asked, Last, ShellKind, Start, Watched, said
 from shop import Shop
 from test_flow_who import IDS, MARK
 
@@ -63,17 +63,13 @@ def test_the_visitor_is_asked_for_in_the_context_of_the_response(shell: ShellKin
     user_of_context.set(None)
 
 
-class Said(dict[str, Any]):
-    """A profile of which can be seen whether it is gone."""
-
-
 def test_what_was_said_of_the_visitor_is_forgotten(shell: ShellKind) -> None:
     """Afterwards no copy of the context of the look-up holds the profile that the view named."""
     copied: list[contextvars.Context] = []
     seen: list[Any] = []
 
     def app(asked: Asked) -> Any:
-        profile = Said(id=1)
+        profile = Watched(id=1)
         identify(profile)
         copied.append(contextvars.copy_context())
         seen.append(weakref.ref(profile))
